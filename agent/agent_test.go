@@ -354,6 +354,7 @@ func TestSurvivesItsOwnRestart(t *testing.T) {
 	}
 	eventually(t, "two admissions", func() bool { b := s.status().Bundle; return b != nil && b.Admissions == 2 })
 	stop()
+	s.verifiers[0].quiet()
 	s.verifiers[1].stop() // from now on only one verifier answers
 	s.start(s.device(nil))
 	s.verifiers[0].challenges <- nil

@@ -176,6 +176,9 @@ func TestProcess(t *testing.T) {
 		}
 	})
 	p.kill(t)
+	for _, v := range s.verifiers {
+		v.quiet()
+	}
 	if st := s.status(); st.Running {
 		t.Error("a killed agent counts as running")
 	}

@@ -32,9 +32,8 @@ func (v *testVerifier) Attest(stream grpc.BidiStreamingServer[quoratev1.AttestRe
 	if err != nil {
 		return err
 	}
-	v.mu.Lock()
-	v.sessions++
-	v.mu.Unlock()
+	v.opened()
+	defer v.ended()
 	hello := m.GetHello()
 	for {
 		var challenge *quoratev1.Challenge
@@ -47,6 +46,30 @@ func (v *testVerifier) Attest(stream grpc.BidiStreamingServer[quoratev1.AttestRe
 			return err
 		}
 	}
+}
+
+func (v *testVerifier) opened() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.sessions++
+	v.open++
+}
+
+func (v *testVerifier) ended() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.open--
+}
+
+// quiet waits until no session is open. Without it a challenge meant for the
+// next agent may go to the session of one that is gone, and be lost there.
+func (v *testVerifier) quiet() {
+	v.t.Helper()
+	eventually(v.t, v.name+" without a session", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.open == 0
+	})
 }
 
 func (v *testVerifier) identify(stream grpc.ServerStream) (*record, error) {

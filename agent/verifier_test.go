@@ -53,7 +53,8 @@ type testVerifier struct {
 	mu       sync.Mutex
 	record   *record
 	servers  []*grpc.Server
-	sessions int
+	sessions int // begun so far
+	open     int // now
 	serial   uint64
 }
 
