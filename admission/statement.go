@@ -35,6 +35,28 @@ type PolicyRef struct {
 // String returns "name sha256:…".
 func (p PolicyRef) String() string { return p.Name + " " + p.Digest.String() }
 
+// Beacon is the block of the ledger that the verifier's challenge named: the
+// evidence is younger than that block, which the ledger itself can judge without
+// any clock. The zero Beacon means that the challenge named none.
+type Beacon struct {
+	Height uint64
+	Hash   Digest // of the block's header
+}
+
+// IsZero reports whether no block was named.
+func (b Beacon) IsZero() bool { return b == Beacon{} }
+
+// String returns "height sha256:…", or "none".
+func (b Beacon) String() string {
+	if b.IsZero() {
+		return none
+	}
+	return strconv.FormatUint(b.Height, 10) + " " + b.Hash.String()
+}
+
+// valid reports whether the beacon names a whole block or none.
+func (b Beacon) valid() bool { return (b.Height == 0) == b.Hash.IsZero() }
+
 // Statement is one verifier's admission of one node. It has one text: fixed
 // fields, fixed order, one encoding of each value. The text names a test
 // network in its third line.
@@ -50,6 +72,7 @@ type Statement struct {
 	Policy       PolicyRef
 	Evidence     Digest // of the archived evidence
 	Epoch        Epoch
+	Beacon       Beacon
 	NotBefore    time.Time // UTC, whole seconds
 	NotAfter     time.Time // UTC, whole seconds; not valid at this instant any more
 	Verifier     string    // name of the verifier, and of the key that signs
@@ -76,6 +99,7 @@ func (s Statement) Marshal() ([]byte, error) {
 	w.field("policy", s.Policy.String())
 	w.field("evidence", s.Evidence.String())
 	w.field("epoch", s.Epoch.String())
+	w.field("beacon", s.Beacon.String())
 	w.field("not-before", formatTime(s.NotBefore))
 	w.field("not-after", formatTime(s.NotAfter))
 	w.field("verifier", s.Verifier)
@@ -99,6 +123,7 @@ func ParseStatement(text []byte) (Statement, error) {
 		Policy:       r.policy("policy"),
 		Evidence:     r.digest("evidence"),
 		Epoch:        r.epoch("epoch"),
+		Beacon:       r.beacon("beacon"),
 		NotBefore:    r.time("not-before"),
 		NotAfter:     r.time("not-after"),
 		Verifier:     r.field("verifier"),
@@ -147,6 +172,7 @@ func (s Statement) validate() error {
 		{!s.NodeKey.IsZero(), "node-key", "no digest"},
 		{ValidToken(s.Policy.Name) && !s.Policy.Digest.IsZero(), "policy", s.Policy.String()},
 		{!s.Evidence.IsZero(), "evidence", "no digest"},
+		{s.Beacon.valid(), "beacon", s.Beacon.String()},
 		{wholeSecond(s.NotBefore), "not-before", s.NotBefore.String()},
 		{wholeSecond(s.NotAfter), "not-after", s.NotAfter.String()},
 		{s.NotBefore.Before(s.NotAfter), "not-after", "not later than not-before"},

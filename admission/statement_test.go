@@ -20,6 +20,7 @@ node-key: sha256:` + zeros + `03
 policy: validators sha256:` + zeros + `04
 evidence: sha256:` + zeros + `05
 epoch: 4/0
+beacon: 7 sha256:` + zeros + `06
 not-before: 2026-11-22T16:00:00Z
 not-after: 2026-11-23T16:00:00Z
 verifier: org-a.verifier.example-net
@@ -39,6 +40,7 @@ func goldenStatement() admission.Statement {
 		Node: "org-a/validator-1", Host: zeros + "02", Role: "validator",
 		ConsensusKey: "ed25519:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", NodeKey: last(3),
 		Policy: admission.PolicyRef{Name: "validators", Digest: last(4)}, Evidence: last(5), Epoch: admission.Epoch{Reset: 4},
+		Beacon:    admission.Beacon{Height: 7, Hash: last(6)},
 		NotBefore: now, NotAfter: now.Add(24 * time.Hour), Verifier: "org-a.verifier.example-net", Serial: 1187,
 	}
 }
@@ -59,6 +61,10 @@ func TestStatementText(t *testing.T) {
 	if s, err = admission.ParseStatement([]byte(test)); err != nil || !s.Test {
 		t.Errorf("got %+v, %v", s, err)
 	}
+	blockless := strings.Replace(golden, "7 sha256:"+zeros+"06", "none", 1)
+	if s, err = admission.ParseStatement([]byte(blockless)); err != nil || !s.Beacon.IsZero() {
+		t.Errorf("got %+v, %v", s, err)
+	}
 	none := strings.Replace(golden, "ed25519:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "none", 1)
 	if s, err = admission.ParseStatement([]byte(none)); err != nil || s.ConsensusKey != "" {
 		t.Errorf("got %+v, %v", s, err)
@@ -70,6 +76,8 @@ func TestStatementIsStrict(t *testing.T) {
 		{"serial: 1187", "serial: 01187"}, {"serial: 1187", "serial: +1187"}, {"serial: 1187", "serial: 0"}, {"serial: 1187", "serial: 18446744073709551616"},
 		{"serial: 1187\n", "serial: 1187"}, {"serial: 1187\n", "serial: 1187\n\n"}, {"serial: 1187\n", "serial: 1187 \n"}, {"serial: 1187\n", "serial: 1187\r\n"},
 		{"epoch: 4/0", "epoch: 4/00"}, {"epoch: 4/0", "epoch: 4"}, {"epoch: 4/0", "epoch: 4294967296/0"}, {"epoch: 4/0", "epoch: -4/0"},
+		{"beacon: 7 ", "beacon: 0 "}, {"beacon: 7 ", "beacon: 07 "}, {"beacon: 7 ", "beacon: -7 "}, {"beacon: 7 ", "beacon: 7"}, {"beacon: 7 ", "beacon: "},
+		{zeros + "06", zeros + "00"}, {"7 sha256:" + zeros + "06", "0 sha256:" + zeros + "00"}, {"7 sha256:" + zeros + "06", "None"}, {"7 sha256:" + zeros + "06", "7 none"},
 		{"16:00:00Z", "16:00:00.0Z"}, {"16:00:00Z", "16:00:00+00:00"}, {"16:00:00Z", "16:00:00z"}, {"2026-11-23T16", "2026-11-23T6"}, {"2026-11-23", "2026-11-31"},
 		{"2026-11-23T16:00:00Z", "2026-11-22T16:00:00Z"}, {"2026-11-23", "2026-12-23"}, {"2026-11-23", "1926-11-23"},
 		{"node: org-a/validator-1", "node: Org-a/validator-1"}, {"node: org-a/validator-1", "node: validator-1"}, {"node: org-a/validator-1", "node: org-a/v/1"},

@@ -181,6 +181,15 @@ func (r *textReader) epoch(name string) Epoch {
 	return Epoch{Reset: uint32(r.parseNumber(reset, 32)), Restart: uint32(r.parseNumber(restart, 32))}
 }
 
+func (r *textReader) beacon(name string) Beacon {
+	value := r.field(name)
+	if value == none {
+		return Beacon{}
+	}
+	height, hash, _ := strings.Cut(value, " ")
+	return Beacon{Height: r.parseNumber(height, 64), Hash: r.parseDigest(hash)}
+}
+
 // end returns the first problem, and refuses bytes after the last field.
 func (r *textReader) end() error {
 	if r.err == nil && r.rest != "" {

@@ -21,6 +21,7 @@ type Config struct {
 	Trust      string `yaml:"trust"`      // folder of TPM vendor roots: <class>/*.pem
 	Keys       Keys   `yaml:"keys"`
 	Listen     Listen `yaml:"listen"`
+	Beacon     string `yaml:"beacon"` // RPC address of a CometBFT node whose blocks challenges name; empty: they name none
 	Limits     Limits `yaml:"limits"`
 }
 

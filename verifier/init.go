@@ -208,6 +208,10 @@ listen:
   # New hosts, with a single-use join token.
   enroll: %s
 
+# A CometBFT node that you run, by its RPC address. Challenges then name its latest
+# block, so that the ledger can judge the age of evidence by its own height.
+# beacon: http://127.0.0.1:26657
+
 # What a peer can make this verifier do. Every limit refuses with a clear status.
 limits:
   messageBytes: 4194304     # one gRPC message

@@ -24,6 +24,7 @@ import (
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/proto/binding"
 	"github.com/quorate/quorate/verifier/archive"
+	"github.com/quorate/quorate/verifier/beacon"
 	"github.com/quorate/quorate/verifier/enroll"
 	"github.com/quorate/quorate/verifier/journal"
 	"github.com/quorate/quorate/verifier/node"
@@ -48,6 +49,7 @@ type Service struct {
 	journal     *journal.Journal
 	projector   journal.Projector
 	archive     *archive.Archive
+	beacon      *beacon.Source // nil if challenges name no block
 
 	nodes     *nodes
 	book      *book
@@ -118,6 +120,11 @@ func (s *Service) readIdentity() (err error) {
 	}
 	if err := s.readTrust(); err != nil {
 		return err
+	}
+	if s.config.Beacon != "" {
+		if s.beacon, err = beacon.New(s.config.Beacon, s.consortium.Ledger.ID); err != nil {
+			return err
+		}
 	}
 	return s.readKeys()
 }
@@ -229,7 +236,20 @@ func (s *Service) start(ctx context.Context) error {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = cancel
 	s.done.Go(func() { s.background(running) })
+	if s.beacon != nil {
+		s.done.Go(func() { s.beacon.Run(running, s.beaconChanged) })
+	}
 	return nil
+}
+
+// beaconChanged tells that the ledger's node stopped or began to answer. Without
+// an answer challenges name no block, and a ledger that demands one refuses.
+func (s *Service) beaconChanged(err error) {
+	if err == nil {
+		s.log.Info("the ledger's node answers; challenges name its blocks")
+		return
+	}
+	s.alarm(fmt.Sprintf("challenges name no block of the ledger: %v", err))
 }
 
 // genesis writes the journal's first entry, the consortium file; on later starts

@@ -148,7 +148,9 @@ func (x *Session) challenge() (Challenge, error) {
 	if set != nil && l.pos.History.From(set, l.pos.Clock.Epoch, s.now()) == 0 {
 		l.pos.IMA, l.pos.Segments = imaState{}, nil // judge the whole list under the new policy
 	}
-	open, err := s.book.issue(l.rec.ID, binding.Challenge{Verifier: s.self.Name, Exporter: x.exporter}, s.now())
+	open, err := s.book.issue(l.rec.ID, binding.Challenge{
+		Verifier: s.self.Name, Exporter: x.exporter, Beacon: s.beacon.Latest(s.now()),
+	}, s.now())
 	if err != nil {
 		return Challenge{}, err
 	}

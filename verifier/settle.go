@@ -229,7 +229,7 @@ func (s *Service) standing(ctx context.Context, l *live) (*issued, error) {
 func (s *Service) issue(ctx context.Context, l *live, j judgement) error {
 	ctx, cancel := unhurried(ctx)
 	defer cancel()
-	statement, err := s.statement(ctx, l.rec, j.set)
+	statement, err := s.statement(ctx, l.rec, j)
 	if err != nil {
 		return err
 	}
@@ -259,17 +259,18 @@ func (s *Service) issue(ctx context.Context, l *live, j judgement) error {
 	return nil
 }
 
-func (s *Service) statement(ctx context.Context, rec node.Record, set *policy.Set) (admission.Statement, error) {
+func (s *Service) statement(ctx context.Context, rec node.Record, j judgement) (admission.Statement, error) {
 	serial, err := s.store.NextSerial(ctx)
 	if err != nil {
 		return admission.Statement{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	now := s.stamp()
+	now, set, block := s.stamp(), j.set, j.want.Challenge.Beacon
 	return admission.Statement{
 		Consortium: s.consortium.Name, Test: s.consortium.Test, Ledger: s.consortium.Ledger,
 		Node: rec.ID, Host: rec.HostID, Role: rec.Role, ConsensusKey: rec.ConsensusKey, NodeKey: admission.Digest(rec.NodeKey),
 		Policy:   admission.PolicyRef{Name: set.Name(), Digest: set.Digest()},
 		Evidence: admission.Digest(rec.Evidence), Epoch: admission.Epoch(rec.Epoch),
+		Beacon:    admission.Beacon{Height: block.Height, Hash: block.Hash},
 		NotBefore: now, NotAfter: now.Add(min(set.Policy().Timing.AdmissionFor, admission.MaxValidity)),
 		Verifier: s.self.Name, Serial: serial,
 	}, nil

@@ -101,6 +101,9 @@ func attestChallenge(c verifier.Challenge) *pb.AttestResponse {
 	for _, pcr := range c.PCRs {
 		m.Pcrs = append(m.Pcrs, uint32(pcr))
 	}
+	if c.Beacon != (binding.Beacon{}) {
+		m.BeaconHeight, m.BeaconHash = c.Beacon.Height, c.Beacon.Hash[:]
+	}
 	return &pb.AttestResponse{Step: &pb.AttestResponse_Challenge{Challenge: m}}
 }
 

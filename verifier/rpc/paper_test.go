@@ -220,9 +220,12 @@ func (s *session) challenge() *pb.Challenge {
 func (s *session) evidence(c *pb.Challenge) *pb.Evidence {
 	t := s.host.w.t
 	t.Helper()
-	ask := paperhost.Ask{Ledger: s.host.w.ledger(), Challenges: []binding.Challenge{{
+	own := binding.Challenge{
 		Verifier: s.host.w.self.Name, Nonce: [32]byte(c.Nonce), Exporter: exporterAt(t, s.stream.Context()),
-	}}}
+		Beacon: binding.Beacon{Height: c.BeaconHeight},
+	}
+	copy(own.Beacon.Hash[:], c.BeaconHash)
+	ask := paperhost.Ask{Ledger: s.host.w.ledger(), Challenges: []binding.Challenge{own}}
 	for _, pcr := range c.Pcrs {
 		ask.PCRs = append(ask.PCRs, int(pcr))
 	}
@@ -233,7 +236,10 @@ func (s *session) evidence(c *pb.Challenge) *pb.Evidence {
 		Ima: a.IMA[min(c.ImaOffset, uint64(len(a.IMA))):],
 	}
 	for _, x := range a.Challenges {
-		e.Challenges = append(e.Challenges, &pb.AnsweredChallenge{Verifier: x.Verifier, Nonce: x.Nonce[:], Exporter: x.Exporter[:]})
+		e.Challenges = append(e.Challenges, &pb.AnsweredChallenge{
+			Verifier: x.Verifier, Nonce: x.Nonce[:], Exporter: x.Exporter[:],
+			BeaconHeight: x.Beacon.Height, BeaconHash: x.Beacon.Hash[:],
+		})
 	}
 	if c.WantBootLog {
 		e.BootLog = a.BootLog
