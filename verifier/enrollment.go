@@ -201,7 +201,7 @@ func (s *Service) record(ctx context.Context, e *Enrollment) (node.Record, error
 }
 
 // checkStillFree repeats, with nobody else enrolling, what may have changed since
-// the attempt began: the token, the node id, the TPM and its keys.
+// the attempt began: the token, the node id, the TPM, its keys and the consensus key.
 func (s *Service) checkStillFree(ctx context.Context, e *Enrollment) (err error) {
 	if e.invite, err = s.checkToken(ctx, e.request); err != nil {
 		return err
@@ -213,8 +213,14 @@ func (s *Service) checkStillFree(ctx context.Context, e *Enrollment) (err error)
 		l.mu.Lock()
 		rec := l.rec
 		l.mu.Unlock()
-		if rec.State != node.Retired && (rec.NodeKey == e.node.Digest() || bytes.Equal(rec.AKName, e.ak.Name())) {
+		if rec.State == node.Retired {
+			continue
+		}
+		if rec.NodeKey == e.node.Digest() || bytes.Equal(rec.AKName, e.ak.Name()) {
 			return fmt.Errorf("%w: these keys are enrolled as node %s", store.ErrExists, rec.ID)
+		}
+		if key := e.request.ConsensusKey; key != "" && rec.ConsensusKey == key { // two hosts with one key sign twice
+			return fmt.Errorf("%w: this consensus key is enrolled as node %s; retire that node first", store.ErrExists, rec.ID)
 		}
 	}
 	return nil

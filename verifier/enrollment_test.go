@@ -177,6 +177,27 @@ func TestA042_A043_Identity(t *testing.T) {
 	check(t, err)
 }
 
+// A consensus key is on one host: a copy of it enrols nowhere else until the first
+// node is retired.
+func TestConsensusKeyOnOneHost(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	h := b.enrolled("validator-1")
+	other := b.host("validator-2")
+	other.Consensus = h.Consensus
+	e, proof := b.begin(other, b.invite(other.ID))
+	size := b.size()
+	if _, err := e.Finish(t.Context(), proof); !errors.Is(err, store.ErrExists) || !strings.Contains(err.Error(), h.ID) {
+		t.Errorf("the consensus key of %s on a second host: %v", h.ID, err)
+	}
+	if b.size() != size {
+		t.Error("the refusal is in the journal")
+	}
+	_, err := b.Operate(t.Context(), b.by, h.ID, node.RetiredByOperator{By: b.by.Name(), Reason: "moved"})
+	check(t, err)
+	check(t, b.enrol(other))
+}
+
 // Of two attempts for one TPM under two ids, begun side by side, one is recorded.
 func TestA043_TwoIdsAtOnce(t *testing.T) {
 	t.Parallel()
