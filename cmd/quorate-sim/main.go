@@ -29,6 +29,6 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(benchCommand(), catalogueCommand(), demoCommand(), realbootCommand())
+	root.AddCommand(benchCommand(), catalogueCommand(), demoCommand(), mutateCommand(), realbootCommand())
 	return root
 }
