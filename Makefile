@@ -12,7 +12,7 @@ T           ?= 10s
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: help programs demo test realboot build bench fuzz proto docs check unit race cross generated vulnerabilities fuzz-short
+.PHONY: help programs demo test realboot build bench fuzz mutation proto docs check unit race cross generated vulnerabilities fuzz-short
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ bench: ## speed against the bare operations, with the gates
 
 fuzz: ## every fuzz target for T each, for example: make fuzz T=1m
 	@.ci/fuzz $(T)
+
+mutation: ## would the tests notice a lost check? Half an hour and more; report in bin/mutation.md
+	@mkdir -p bin
+	nice go run ./cmd/quorate-sim mutate --write bin/mutation.md
 
 proto: ## generate the gRPC code again
 	cd proto && $(BUF) generate
