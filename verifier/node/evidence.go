@@ -13,11 +13,9 @@ func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
 // cloneSign returns why evidence cannot come from the TPM that gave the evidence
 // on record, or "". A TPM's reset count, its restart count within a reset, and
-// its clock within an epoch never decrease.
+// its clock within an epoch never decrease. A record without evidence, or whose
+// quarantine was lifted, has zero counters, which nothing can be below.
 func (r *Record) cloneSign(p Proof) string {
-	if r.LastEvidence.IsZero() || r.Epoch == (verdict.Epoch{}) && r.Clock == (Clock{}) {
-		return ""
-	}
 	switch c := p.Epoch.Compare(r.Epoch); {
 	case c < 0:
 		return fmt.Sprintf("boot epoch went back from %s to %s", r.Epoch, p.Epoch)
