@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"slices"
 	"unicode"
 )
@@ -24,15 +25,7 @@ type Check struct {
 // Checks returns every registered check, sorted by identifier.
 func Checks() []Check {
 	all := slices.Concat(sessionChecks, enrollChecks, evidenceChecks, eventlogChecks, imaChecks, appraiseChecks, nodeChecks)
-	slices.SortFunc(all, func(a, b Check) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		if a.ID > b.ID {
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(all, func(a, b Check) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
