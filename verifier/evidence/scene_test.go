@@ -89,8 +89,8 @@ func (s *scene) qualifying(akName []byte) []byte {
 func (s *scene) answer() {
 	s.t.Helper()
 	s.raw.Challenges = []binding.Challenge{s.want.Challenge}
-	s.sign(s.node.Quote(s.qualifyingData(), quotedPCRs...))
-	s.raw.PCRValues = s.node.PCRs.Values(quotedPCRs...)
+	s.sign(s.node.Quote(s.qualifyingData(), s.want.PCRs...))
+	s.raw.PCRValues = s.node.PCRs.Values(s.want.PCRs...)
 }
 
 func (s *scene) sign(a papertpm.Attest) {
