@@ -100,6 +100,44 @@ func TestA004_SchemePinned(t *testing.T) {
 	}
 }
 
+// Any changed byte of an RSA signature or of what it signs is refused, with either
+// scheme, and so is a genuine signature by another key of the same kind.
+func TestA003_RSASignatures(t *testing.T) {
+	key, err := papertpm.RSAKey(2048, papertpm.AKAttributes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := papertpm.RSAKey(2048, papertpm.AKAttributes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newScene(t)
+	s.node.AK = key
+	if s.want.AK, err = evidence.ParseAK(key.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	s.answer()
+	s.passes()
+	const header = 6 // scheme, hash and size of a TPMT_SIGNATURE
+	for i := header; i < len(s.raw.Signature); i++ {
+		s.raw.Signature[i] ^= 1
+		s.refused(verdict.QuoteSignature)
+		s.raw.Signature[i] ^= 1
+	}
+	for i := range s.raw.Quote {
+		s.raw.Quote[i] ^= 1
+		s.refused(verdict.QuoteSignature)
+		s.raw.Quote[i] ^= 1
+	}
+	s.passes()
+	forged, err := other.Sign(s.raw.Quote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.raw.Signature = forged.Bytes()
+	s.refused(verdict.QuoteSignature)
+}
+
 // The TPM digests the PCR values with the hash of the key's scheme.
 func TestRSAKeysOfOtherSchemes(t *testing.T) {
 	key, err := papertpm.RSAKey(2048, papertpm.AKAttributes())
