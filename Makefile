@@ -44,7 +44,7 @@ bench: ## speed against the bare operations, with the gates
 	@$(MAKE) --no-print-directory programs
 	@bin/quorate-sim bench --bin bin
 
-fuzz: ## every fuzz target for T each, for example: make fuzz T=1m
+fuzz: ## every fuzz target for T each, for example: make fuzz T=1m or T=100000x
 	@.ci/fuzz $(T)
 
 mutation: ## would the tests notice a lost check? Half an hour and more; report in bin/mutation.md
@@ -79,7 +79,7 @@ race:
 
 fuzz-short:
 	@echo "== short fuzzing"
-	@.ci/fuzz 3s
+	@.ci/fuzz 10000x
 
 cross:
 	@echo "== static builds for amd64 and arm64, without simulators"
