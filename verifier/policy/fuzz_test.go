@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzParseManifest(f *testing.F) {
-	seeds := []string{manifestText, edit(f, manifestText, "status: good", "status: outdated\nsince: 2026-01-01T00:00:00Z"), "manifest: x", "entries: [{}]"}
+	seeds := []string{manifestText, canonicalText(f), edit(f, manifestText, "status: good", "status: outdated\nsince: 2026-01-01T00:00:00Z"), "manifest: x", "entries: [{}]"}
 	for _, seed := range seeds {
 		f.Add([]byte(seed))
 	}
@@ -52,6 +52,9 @@ func FuzzParseManifest(f *testing.F) {
 		if err != nil {
 			wellRefused(t, err)
 			return
+		}
+		if fast := canonicalManifest(text); fast != nil && !reflect.DeepEqual(fast, byYAML(t, text)) {
+			t.Fatalf("the two readers differ about:\n%s", text)
 		}
 		again, err := ParseManifest(m.Print())
 		if err != nil {

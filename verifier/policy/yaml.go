@@ -177,10 +177,14 @@ func (d *decoder) text(n *yaml.Node, key string) (string, bool) {
 // prose reads a non-empty line of text for people.
 func (d *decoder) prose(n *yaml.Node, key string) string {
 	s, ok := d.text(n, key)
-	if ok && (strings.TrimSpace(s) == "" || len(s) > 1024 || strings.ContainsFunc(s, isControl)) {
+	if ok && !validProse(s) {
 		d.add(n.Line, key, "must be one line of at most 1024 bytes, and not empty")
 	}
 	return s
+}
+
+func validProse(s string) bool {
+	return strings.TrimSpace(s) != "" && len(s) <= 1024 && !strings.ContainsFunc(s, isControl)
 }
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f || r == utf8.RuneError }
