@@ -19,6 +19,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/simulator/vendorca"
+	"github.com/quorate/quorate/verifier/verdict"
 )
 
 // Options say whom to attack and as whom.
@@ -38,7 +39,6 @@ type Outcome string
 const (
 	Refused   Outcome = "refused"          // by the check that has to
 	Passed    Outcome = "passed"           // a control: something genuine was served
-	NotTried  Outcome = "not tried"        // what it needs was not given
 	Otherwise Outcome = "refused by other" // refused, but not by what was tried
 	Unknown   Outcome = "unknown"          // no answer, or no control to compare with
 	Failed    Outcome = "control failed"   // something genuine was refused
@@ -50,7 +50,7 @@ type Row struct {
 	Group    string   `json:"group" doc:"what kind of attempt"`
 	Name     string   `json:"name" doc:"what was tried"`
 	Attacks  []string `json:"attacks,omitempty" doc:"rows of docs/attacks.md"`
-	Outcome  Outcome  `json:"outcome" doc:"refused, passed, not tried, refused by other, unknown, control failed or ACCEPTED"`
+	Outcome  Outcome  `json:"outcome" doc:"refused, passed, refused by other, unknown, control failed or ACCEPTED"`
 	By       string   `json:"by,omitempty" doc:"what refused it: a check, a gRPC status, a TLS or HTTP/2 error"`
 	Expected []string `json:"expected" doc:"what has to refuse it; any of these"`
 	Detail   string   `json:"detail,omitempty" doc:"in the verifier's words"`
@@ -191,15 +191,13 @@ func (r *run) miss(what, needs string) {
 func (r *Report) add(row Row) {
 	r.Rows = append(r.Rows, row)
 	r.Counts[row.Outcome]++
-	if row.Outcome != NotTried {
-		r.Tried++
-	}
+	r.Tried++
 }
 
-// clip bounds a text of the verifier's.
+// clip makes a text of the verifier's printable, on one line and not too long.
 func clip(text string) string {
 	const most = 300
-	text = strings.Join(strings.Fields(text), " ")
+	text = verdict.Quote(strings.Join(strings.Fields(text), " "))
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}

@@ -32,6 +32,7 @@ func DialHTTP2(ctx context.Context, address string, config *tls.Config) (*Conn, 
 		deadline = time.Now().Add(perAttempt)
 	}
 	c := &Conn{Framer: http2.NewFramer(conn, conn), conn: conn, next: 1}
+	c.AllowIllegalWrites = true
 	c.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	_, said := io.WriteString(conn, http2.ClientPreface)
 	if err := errors.Join(conn.SetDeadline(deadline), said, c.WriteSettings()); err != nil {

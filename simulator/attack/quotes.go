@@ -124,10 +124,10 @@ func (l *liar) parts() []telling {
 	return []telling{
 		after("a flipped bit in the quote", "A003", plain(func(e *pb.Evidence) { e.Quote[len(e.Quote)-1] ^= 1 }), verdict.QuoteSignature),
 		after("a flipped bit in the signature", "A003", plain(func(e *pb.Evidence) { e.Signature[len(e.Signature)-1] ^= 1 }), verdict.QuoteSignature),
-		after("no signature", "A005", plain(func(e *pb.Evidence) { e.Signature = nil }), verdict.QuoteSignature, verdict.QuoteFormat, verdict.QuoteSize),
+		after("no signature", "A005", plain(func(e *pb.Evidence) { e.Signature = nil }), verdict.QuoteScheme),
 		after("a keyed hash as signature", "A005", plain(func(e *pb.Evidence) {
 			e.Signature = append([]byte{0x00, 0x05, 0x00, 0x0b}, make([]byte, 32)...)
-		}), verdict.QuoteScheme, verdict.QuoteFormat),
+		}), verdict.QuoteScheme),
 		after("a signature with SHA-1", "A004", sign(l.AK, tpm2.TPMAlgSHA1), verdict.QuoteScheme),
 		after("a signature with another hash", "A004", sign(l.AK, tpm2.TPMAlgSHA384), verdict.QuoteScheme),
 		after("bytes behind the signature", "A006", sign(l.AK, tpm2.TPMAlgSHA256, 0), verdict.QuoteFormat),
