@@ -204,11 +204,7 @@ func (r *run) handshake(name, row, address string, change func(*tls.Config)) att
 	return attempt{group: "TLS", name: name, attacks: []string{row}, want: []string{want}, try: func(ctx context.Context) (answer, error) {
 		config := r.tls(nil)
 		change(config)
-		c, err := DialHTTP2(ctx, address, config)
-		if err == nil {
-			defer c.Close()
-			_, err = c.ReadFrame()
-		}
+		err := listen(ctx, address, config)
 		if err == nil {
 			return answer{text: "the server speaks"}, nil
 		}
@@ -217,6 +213,20 @@ func (r *run) handshake(name, row, address string, change func(*tls.Config)) att
 		}
 		return ended(err)
 	}}
+}
+
+// listen waits for what the server says first: it greets a client that it let in.
+func listen(ctx context.Context, address string, config *tls.Config) error {
+	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline) // without it the attempt ends later, with its context
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err
 }
 
 // isRemote reports whether the other side ended TLS with an alert.
