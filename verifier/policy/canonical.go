@@ -1,100 +1,116 @@
 package policy
 
 import (
-	"bytes"
+	"encoding/json"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
-// Manifests of whole distributions have millions of entries, and nearly always
-// come in the canonical form, as `policy learn` and the verifier's archive write
-// them. That form is read line by line, at a few bytes for each byte of text,
-// where a YAML tree takes sixteen. Nothing is believed for it: the result counts
-// only if printing it gives exactly the text that was read, and only after the
-// checks that every manifest has to pass.
+// entryLine begins every line of a manifest's entries as Print writes them.
+const entryLine = "  - {kind: "
 
-const entriesHead = "\nentries:\n"
-
-// canonicalManifest reads a manifest in its canonical form. It returns nil for
-// every other text, which is then for the YAML reader to judge.
-func canonicalManifest(text []byte) *Manifest {
-	cut := bytes.Index(text, []byte(entriesHead))
-	if cut < 0 {
-		return nil
+// canonicalEntries reads the entries of a manifest that Print wrote: all lines from
+// its first entry on, sorted. It needs no tree of nodes, so that a manifest of a
+// whole distribution costs little more than its text. What is not exactly Print's is
+// not read at all, and ok is false; YAML says then what it is.
+func canonicalEntries(text string) (entries []Entry, ok bool) {
+	if text == "" || text[len(text)-1] != '\n' {
+		return nil, false
 	}
-	d := &decoder{}
-	m := d.header(text[:cut+1])
-	if m == nil || len(d.problems) > 0 || !m.readEntries(string(text[cut+len(entriesHead):])) {
-		return nil
-	}
-	if !m.sound() || !bytes.Equal(m.Print(), text) {
-		return nil
-	}
-	return m
-}
-
-// readEntries reads lines as Print writes them. The entries share the text.
-func (m *Manifest) readEntries(lines string) bool {
-	m.Entries = make([]Entry, 0, strings.Count(lines, "\n"))
-	for lines != "" {
-		line, rest, ended := strings.Cut(lines, "\n")
-		e, ok := readEntry(line)
-		if !ok || !ended {
-			return false
+	entries = make([]Entry, 0, strings.Count(text, "\n")+1) // and the one before them
+	for line := range strings.Lines(text) {
+		e, ok := canonicalEntry(line[:len(line)-1])
+		if !ok || len(entries) > 0 && entries[len(entries)-1].compare(e) >= 0 {
+			return nil, false
 		}
-		m.Entries = append(m.Entries, e)
-		lines = rest
+		entries = append(entries, e)
 	}
-	return len(m.Entries) > 0
+	return entries, true
 }
 
-// readEntry reads one line, "  - {kind: file, path: "…", digest: "…"}". Texts
-// with escapes are left to the YAML reader.
-func readEntry(line string) (e Entry, ok bool) {
-	rest, opened := strings.CutPrefix(line, "  - {kind: ")
-	rest, closed := strings.CutSuffix(rest, "}")
-	if !opened || !closed {
+// canonicalEntry reads one line, "  - {kind: file, path: "…", digest: "…"}". Every
+// rule that YAML's entries obey is kept here: see decoder.reference.
+func canonicalEntry(line string) (e Entry, ok bool) {
+	rest, isEntry := strings.CutPrefix(line, entryLine)
+	kind, rest, more := strings.Cut(rest, ", ")
+	if !isEntry || !more || !slices.Contains(kinds, kind) {
 		return e, false
 	}
-	kind, rest, _ := strings.Cut(rest, ", ")
 	e.Kind = Kind(kind)
-	if e.Path, rest, ok = plainText(rest, `path: "`, `", `); !ok {
+	key := "digest: "
+	if e.Kind.hasPath() {
+		key = ", digest: "
+		if e.Path, rest, ok = canonicalText(rest, "path: "); !ok || !validPath(e.Path) {
+			return e, false
+		}
+	}
+	if e.Digest, rest, ok = canonicalText(rest, key); !ok || !validDigest(e.Digest) {
 		return e, false
 	}
-	if e.Digest, rest, ok = plainText(rest, `digest: "`, `"`); !ok {
+	if e.Kind.hasPath() && !strings.HasPrefix(e.Digest, "sha256:") {
 		return e, false
 	}
-	e.Comment, rest, ok = plainText(rest, `, comment: "`, `"`)
-	return e, ok && rest == ""
-}
-
-// plainText reads what stands between two marks, nothing if the first is not there.
-func plainText(s, open, end string) (text, rest string, ok bool) {
-	s, found := strings.CutPrefix(s, open)
-	if !found {
-		return "", s, true
+	if rest == "}" {
+		return e, true
 	}
-	text, rest, ok = strings.Cut(s, end)
-	return text, rest, ok && !strings.Contains(text, `\`)
+	e.Comment, rest, ok = canonicalText(rest, ", comment: ")
+	return e, ok && validProse(e.Comment) && rest == "}"
 }
 
-// sound repeats, for entries that no decoder has judged, what reference and
-// distinct demand of them.
-func (m *Manifest) sound() bool {
-	for i := range m.Entries {
-		e := &m.Entries[i]
-		if !e.sound() || i > 0 && m.Entries[i-1].compare(*e) >= 0 {
+// canonicalText reads key and a text as quoted prints it.
+func canonicalText(s, key string) (text, rest string, ok bool) {
+	s, ok = strings.CutPrefix(s, key+`"`)
+	end := strings.IndexByte(s, '"')
+	if !ok || end < 0 {
+		return "", "", false
+	}
+	if text = s[:end]; plain(text) {
+		return text, s[end+1:], true
+	}
+	return escapedText(s)
+}
+
+// escapedText reads a text with escapes up to its closing quote.
+func escapedText(s string) (text, rest string, ok bool) {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			err := json.Unmarshal([]byte(`"`+s[:i]+`"`), &text)
+			return text, s[i+1:], err == nil && quoted(text) == `"`+s[:i]+`"`
+		}
+	}
+	return "", "", false
+}
+
+// plain reports whether quoted prints s between quotes as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
 			return false
 		}
 	}
 	return true
 }
 
-func (e *Entry) sound() bool {
-	if !knownKind(e.Kind) || !validDigest(e.Digest) || e.Comment != "" && !validProse(e.Comment) {
-		return false
+// splitEntries splits a manifest before its second entry. The head is a whole
+// manifest with one entry; tail is the rest of the entries.
+func splitEntries(text []byte) (head []byte, tail string) {
+	if !utf8.Valid(text) {
+		return text, ""
 	}
-	if !e.Kind.hasPath() {
-		return e.Path == ""
+	s := string(text)
+	const list = "\nentries:\n" + entryLine
+	first := strings.Index(s, list)
+	if first < 0 {
+		return text, ""
 	}
-	return validPath(e.Path) && strings.HasPrefix(e.Digest, "sha256:")
+	end := strings.IndexByte(s[first+len(list):], '\n')
+	if end < 0 {
+		return text, ""
+	}
+	second := first + len(list) + end + 1
+	return text[:second], s[second:]
 }

@@ -9,184 +9,176 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
-func canonicalText(t testing.TB) string {
-	t.Helper()
-	m, err := ParseManifest([]byte(manifestText))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(m.Print())
-}
-
-// byYAML reads a manifest as a tree, whatever its form.
-func byYAML(t testing.TB, text []byte) *Manifest {
-	t.Helper()
-	d := &decoder{}
-	m := d.manifest(text)
-	if len(d.problems) > 0 {
-		t.Fatal(d.problems)
-	}
-	return m
-}
-
-func TestBothReadersOfManifestsAgree(t *testing.T) {
-	plain := canonicalText(t)
-	for name, text := range map[string]string{
-		"good":       plain,
-		"outdated":   edit(t, plain, "status: good\n", "status: outdated\nsince: 2026-01-01T00:00:00Z\n"),
-		"revoked":    edit(t, plain, "status: good\n", "status: revoked\nsince: 2026-01-01T00:00:00Z\n"),
-		"name":       edit(t, plain, "name: boot", `name: "12"`),
-		"longer":     edit(t, plain, digest(1), "sha384:"+strings.Repeat("1", 96)),
-		"buffer":     edit(t, plain, `{kind: file, path: "/usr/bin/true"`, `{kind: buffer, path: "key"`),
-		"a } inside": edit(t, plain, "/usr/bin/true", "/usr/bin/{kind: x}, digest"),
-	} {
-		m, err := ParseManifest([]byte(text))
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		fast := canonicalManifest(m.Print())
-		if fast == nil || !reflect.DeepEqual(fast, byYAML(t, m.Print())) {
-			t.Errorf("%s: the readers differ about\n%s", name, m.Print())
-		}
-	}
-}
-
-// TestOtherFormsAreForYAML are texts that the reader of lines must not judge:
-// most are refused by the other reader, and some are good.
-func TestOtherFormsAreForYAML(t *testing.T) {
-	plain := canonicalText(t)
-	if canonicalManifest([]byte(plain)) == nil {
-		t.Fatal("the twin is not read")
-	}
-	last := plain[strings.LastIndex(strings.TrimSuffix(plain, "\n"), "\n")+1:]
-	for name, text := range map[string]string{
-		"not canonical":       manifestText,
-		"empty":               "",
-		"no entries":          plain[:strings.Index(plain, "  - {")],
-		"no end of line":      strings.TrimSuffix(plain, "\n"),
-		"an entry twice":      plain + last,
-		"out of order":        plain[:len(plain)-len(last)] + strings.Replace(last, "kind: loader-file", "kind: authority", 1),
-		"a blank line":        plain + "\n",
-		"a second document":   plain + "---\n",
-		"a comment":           plain + "# x\n",
-		"a space":             edit(t, plain, "{kind: file,", "{kind:  file,"),
-		"unknown kind":        edit(t, plain, "{kind: kernel,", "{kind: kernels,"),
-		"a path it needs":     edit(t, plain, `path: "/usr/bin/true", `, ""),
-		"a path it has not":   edit(t, plain, "{kind: kernel, ", `{kind: kernel, path: "/x", `),
-		"upper case":          edit(t, plain, digest(2), strings.ToUpper(digest(2))),
-		"short digest":        edit(t, plain, digest(2), digest(2)[:70]),
-		"zero digest":         edit(t, plain, digest(2), digest(-1)),
-		"a file's sha384":     edit(t, plain, digest(2), "sha384:"+strings.Repeat("1", 96)),
-		"a path with NUL":     edit(t, plain, "/usr/bin/true", "/usr/bin/\x00"),
-		"a path not in UTF-8": edit(t, plain, "/usr/bin/true", "/usr/bin/\xff"),
-		"an escape":           edit(t, plain, "/usr/bin/true", `/usr/bin/\"`),
-		"a long path":         edit(t, plain, "/usr/bin/true", "/"+strings.Repeat("x", 4096)),
-		"an empty comment":    edit(t, plain, `comment: "shim"`, `comment: ""`),
-		"a blank comment":     edit(t, plain, `comment: "shim"`, `comment: " "`),
-		"more in an entry":    edit(t, plain, `comment: "shim"`, `comment: "shim", x: "y"`),
-		"unknown header":      edit(t, plain, "status: good\n", "status: good\nx: y\n"),
-		"header twice":        edit(t, plain, "status: good\n", "status: good\nstatus: good\n"),
-		"good since":          edit(t, plain, "status: good\n", "status: good\nsince: 2026-01-01T00:00:00Z\n"),
-		"revoked, no since":   edit(t, plain, "status: good\n", "status: revoked\n"),
-		"order of the header": edit(t, edit(t, plain, "status: good\n", ""), "name: boot\n", "status: good\nname: boot\n"),
-	} {
-		if m := canonicalManifest([]byte(text)); m != nil {
-			t.Errorf("%s: read as %+v", name, m)
-		}
-	}
-}
-
-// distribution is the manifest of n files, as a large distribution has them.
-func distribution(n int) *Manifest {
-	m := &Manifest{Name: "boot", Publisher: "example", Package: "distribution", Version: "12", Entries: make([]Entry, 0, n+3)}
-	for i, kind := range []Kind{KindImage, KindKernel, KindLoaderFile} {
-		m.Entries = append(m.Entries, Entry{Kind: kind, Digest: digest(i)})
-	}
+// listed is a manifest of n files, some of whose names need escapes, and one entry
+// of every other kind.
+func listed(n int) *Manifest {
+	m := &Manifest{Name: "large", Publisher: "org-a", Package: "everything", Version: "1", Status: Good}
 	for i := range n {
-		sum := sha256.Sum256([]byte(file(i)))
-		m.Entries = append(m.Entries, Entry{Kind: KindFile, Path: file(i), Digest: fmt.Sprintf("sha256:%x", sum)})
+		path := fmt.Sprintf("/usr/lib/x86_64-linux-gnu/module-%d.so", i)
+		if i%1000 == 7 {
+			path += "\" \\ \t \u2028 ü"
+		}
+		m.Entries = append(m.Entries, Entry{Kind: KindFile, Path: path, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(path)))})
+	}
+	for _, k := range kinds {
+		e := Entry{Kind: Kind(k), Digest: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(k))), Comment: "the \"only\" one"}
+		if e.Kind.hasPath() {
+			e.Path = "name"
+		}
+		m.Entries = append(m.Entries, e)
 	}
 	slices.SortFunc(m.Entries, Entry.compare)
 	return m
 }
 
-// TestReadingAManifestAllocatesLittle holds that a canonical manifest costs at
-// most 8 times its size.
-func TestReadingAManifestAllocatesLittle(t *testing.T) {
-	text := distribution(50_000).Print()
-	if got := allocated(func() { _, _ = ParseManifest(text) }); got > 8*len(text)+1<<20 {
-		t.Errorf("%d bytes for %d", got, len(text))
-	}
-}
-
-func allocated(f func()) int {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return int(after.TotalAlloc - before.TotalAlloc)
-}
-
-// TestTwoMillionFiles loads one manifest of two million files, finds them, and
-// holds what stays in memory.
-func TestTwoMillionFiles(t *testing.T) {
-	const n = 2_000_000
-	text := distribution(n).Print()
-	if len(text) > MaxManifest {
-		t.Fatalf("%d bytes", len(text))
-	}
-	before := live()
-	set := load(t, text)
-	if size := (live() - before) >> 20; size > 200 {
-		t.Errorf("%d MiB", size)
-	} else {
-		t.Logf("a manifest of %d MiB takes %d MiB", len(text)>>20, size)
-	}
-	for i := 0; i < n; i += 997 {
-		sum := sha256.Sum256([]byte(file(i)))
-		if s, found := set.FindFile([]byte(file(i)), sum[:]); !found || s.At(time.Now()) != Good {
-			t.Fatalf("%s is not found", file(i))
-		}
-		if _, found := set.FindFile([]byte(file(i+1)), sum[:]); found {
-			t.Fatalf("the digest of %s is found at another path", file(i))
-		}
-	}
-	runtime.KeepAlive(text)
-}
-
-func load(t *testing.T, manifest []byte) *Set {
+func printed(t testing.TB, n int) []byte {
 	t.Helper()
-	m, err := ParseManifest(manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := Parse([]byte(minimal + "runtime: {ima: {manifests: [boot], unknown: deny}}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := NewSet(p, []*Manifest{m})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
+	return listed(n).Print()
 }
 
-func live() int {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
+// What Print wrote is read without YAML and gives the same manifest.
+func TestCanonicalManifest(t *testing.T) {
+	want := listed(5000)
+	text := want.Print()
+	got, ok := canonicalManifest(text)
+	if !ok || !reflect.DeepEqual(got, want) {
+		t.Fatalf("canonical: %v", ok)
+	}
+	if got, err := ParseManifest(text); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", err)
+	}
+	revoked := *want
+	revoked.Status, revoked.Since = Revoked, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if got, ok := canonicalManifest(revoked.Print()); !ok || !reflect.DeepEqual(got, &revoked) {
+		t.Error("a revoked manifest is not read")
+	}
 }
 
-func BenchmarkParseManifest(b *testing.B) {
-	text := distribution(100_000).Print()
-	b.SetBytes(int64(len(text)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if m, err := ParseManifest(text); err != nil || len(m.Entries) < 100_000 {
-			b.Fatal(err)
+// Whatever is not exactly what Print writes is left to YAML, which says the same as
+// before: accepted if it is only written otherwise, refused if it is wrong.
+func TestNotCanonical(t *testing.T) {
+	good := string(printed(t, 3))
+	lines := strings.SplitAfter(good, "\n")
+	last := lines[len(lines)-2]
+	before := lines[len(lines)-3]
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	for name, c := range map[string]struct {
+		text string
+		ok   bool // for YAML
+	}{
+		"a comment":         {strings.Replace(good, last, "  # why\n"+last, 1), true},
+		"another order":     {strings.Replace(good, before+last, last+before, 1), true},
+		"single quotes":     {strings.Replace(good, "path: \"name\"", "path: 'name'", 1), true},
+		"a needless escape": {strings.Replace(good, "path: \"name\"", `path: "n\u0061me"`, 1), true},
+		"more spaces":       {strings.Replace(good, "  - {kind: pk, ", "  - {kind: pk,  ", 1), true},
+		"no last newline":   {strings.TrimSuffix(good, "\n"), true},
+		"an entry twice":    {good + last, false},
+		"an unknown kind":   {good + "  - {kind: zebra, digest: \"" + digest + "\"}\n", false},
+		"no path":           {good + "  - {kind: file, digest: \"" + digest + "\"}\n", false},
+		"a path too many":   {good + "  - {kind: pk, path: \"x\", digest: \"" + digest + "\"}\n", false},
+		"a short digest":    {good + "  - {kind: pk, digest: \"" + digest[:60] + "\"}\n", false},
+		"another hash":      {good + "  - {kind: file, path: \"/z\", digest: \"sha384:" + strings.Repeat("0a", 48) + "\"}\n", false},
+		"a key too many":    {good + "  - {kind: pk, digest: \"" + digest + "\", more: \"x\"}\n", false},
+		"an empty comment":  {good + "  - {kind: pk, digest: \"" + digest + "\", comment: \"\"}\n", false},
+		"a bad head":        {strings.Replace(good, "name: large", "name: LARGE", 1), false},
+		"another document":  {good + "---\n", false},
+	} {
+		if c.text == good {
+			t.Fatalf("%s changes nothing", name)
 		}
+		if _, ok := canonicalManifest([]byte(c.text)); ok {
+			t.Errorf("%s is read as canonical", name)
+		}
+		if _, err := ParseManifest([]byte(c.text)); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Reading costs memory in proportion to the text, whatever is in it.
+func TestFrugal(t *testing.T) {
+	repeat := func(s string) func(n int) []byte {
+		return func(n int) []byte { return []byte(strings.Repeat(s, n)) }
+	}
+	shapes := map[string]func(n int) []byte{
+		"a flow of values": func(n int) []byte { return []byte("[" + strings.Repeat("a,", n) + "]") },
+		"empty mappings":   func(n int) []byte { return []byte("roles: [" + strings.Repeat("{},", n) + "]") },
+		"a list":           func(n int) []byte { return []byte("entries:\n" + strings.Repeat("- a\n", n)) },
+		"keys":             func(n int) []byte { return []byte(strings.Repeat("k: v\n", n)) },
+		"nested flows":     repeat("["),
+		"nested lists":     repeat("- "),
+		"nested keys":      repeat("? "),
+		"lists of lists":   repeat(strings.Repeat("- ", 60) + "\n"),
+		"flows of flows": func(n int) []byte {
+			return []byte("a: [" + strings.Repeat(strings.Repeat("[", 60)+strings.Repeat("]", 60)+",", n) + "]")
+		},
+		"comments":           repeat("#\n"),
+		"text of many lines": func(n int) []byte { return []byte("name: \"" + strings.Repeat("\n", n) + "\"") },
+		"anchors":            repeat("- &a b\n"),
+		"documents":          repeat("---\n"),
+		"entries":            func(n int) []byte { return printed(t, 10*n) },
+		"a wrong entry":      func(n int) []byte { return append(printed(t, 10*n), "  - {kind: zebra}\n"...) },
+	}
+	for name, shape := range shapes {
+		t.Run(name, func(t *testing.T) {
+			weigh.Linear(t, MaxPolicy, shape, func(b []byte) { _, _ = Parse(b) })
+			weigh.Linear(t, 4<<20, shape, func(b []byte) { _, _ = ParseManifest(b) })
+		})
+	}
+}
+
+// Two million files: each manifest is read once, at a few times its size, and the
+// compiled set stays under 200 MB.
+func TestTwoMillionFilesOfManifests(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const parts, each = 5, 400_000
+	p, err := Parse([]byte(edit(t, minimal, "timing:",
+		"runtime:\n  ima: {required: true, manifests: [part-0, part-1, part-2, part-3, part-4], unknown: deny}\ntiming:")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := ParseManifest([]byte(manifestText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifests := []*Manifest{boot}
+	for part := range parts {
+		m := &Manifest{Name: fmt.Sprintf("part-%d", part), Publisher: "org-a", Package: "all", Version: "1"}
+		for i := range each {
+			path := fmt.Sprintf("/usr/lib/%d/%06d", part, i)
+			m.Entries = append(m.Entries, Entry{Kind: KindFile, Path: path, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(path)))})
+		}
+		text := m.Print()
+		if len(text) > MaxManifest {
+			t.Fatalf("%d bytes", len(text))
+		}
+		weigh.Bounded(t, len(text), func() { m, err = ParseManifest(text) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifests = append(manifests, m)
+	}
+	set, err := NewSet(p, manifests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(manifests)
+	runtime.GC()
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	t.Logf("%d MiB in all", after.HeapAlloc>>20)
+	if after.HeapAlloc > 200<<20 {
+		t.Errorf("%d MiB", after.HeapAlloc>>20)
+	}
+	path := "/usr/lib/4/399999"
+	digest := sha256.Sum256([]byte(path))
+	if _, ok := set.FindFile([]byte(path), digest[:]); !ok {
+		t.Error("the last file is not found")
 	}
 }

@@ -11,12 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxManifest is the longest manifest, in bytes: room for two million files of
-// a distribution. One that is not in its canonical form may have maxLoose.
-const (
-	MaxManifest = 512 << 20
-	maxLoose    = 64 << 20
-)
+// MaxManifest is the longest manifest, in bytes: room for two million files and more.
+const MaxManifest = 512 << 20
 
 // Status says whether a manifest's entries are still wanted. The zero value is
 // Good, but a manifest without a written status does not load.
@@ -62,8 +58,6 @@ var kinds = []string{
 	string(KindEvent), string(KindFile), string(KindBuffer),
 }
 
-func knownKind(k Kind) bool { return slices.Contains(kinds, string(k)) }
-
 // hasPath reports whether entries of the kind bind a path to the digest.
 func (k Kind) hasPath() bool { return k == KindFile || k == KindBuffer }
 
@@ -91,11 +85,12 @@ type Manifest struct {
 }
 
 // ParseManifest reads a manifest. The error is an *Error with every problem found.
+//
+// What Print wrote may have MaxManifest bytes. Any other text is read as YAML, which
+// costs far more memory, and may hold only so many values, see decoder.document.
 func ParseManifest(text []byte) (*Manifest, error) {
-	if len(text) <= MaxManifest {
-		if m := canonicalManifest(text); m != nil {
-			return m, nil
-		}
+	if m, ok := canonicalManifest(text); ok {
+		return m, nil
 	}
 	d := &decoder{}
 	m := d.manifest(text)
@@ -105,35 +100,33 @@ func ParseManifest(text []byte) (*Manifest, error) {
 	return m, nil
 }
 
+// canonicalManifest reads a manifest whose entries are as Print writes them. The
+// lines before the second entry are read as YAML, as in any other manifest.
+func canonicalManifest(text []byte) (*Manifest, bool) {
+	if len(text) > MaxManifest {
+		return nil, false
+	}
+	head, tail := splitEntries(text)
+	entries, ok := canonicalEntries(tail)
+	if !ok {
+		return nil, false
+	}
+	d := &decoder{}
+	m := d.manifest(head)
+	if len(d.problems) > 0 || len(m.Entries) != 1 || m.Entries[0].compare(entries[0]) >= 0 {
+		return nil, false
+	}
+	m.Entries = slices.Insert(entries, 0, m.Entries[0])
+	return m, true
+}
+
 func (d *decoder) manifest(text []byte) *Manifest {
-	root := d.document(text, maxLoose)
+	root := d.document(text, MaxManifest)
 	if root == nil {
 		return nil
 	}
 	m := &Manifest{}
-	d.mapping(root, "", append(d.about(m), field{"entries", true, func(n *yaml.Node) {
-		d.list(n, "entries", func(n *yaml.Node, key string) { m.Entries = append(m.Entries, d.reference(n, key)) })
-	}}))
-	d.lasting(root.Line, m)
-	d.distinct(root.Line, m)
-	return m
-}
-
-// header reads a manifest without its entries.
-func (d *decoder) header(text []byte) *Manifest {
-	root := d.document(text, maxLoose)
-	if root == nil {
-		return nil
-	}
-	m := &Manifest{}
-	d.mapping(root, "", d.about(m))
-	d.lasting(root.Line, m)
-	return m
-}
-
-// about are the keys that say what a manifest is.
-func (d *decoder) about(m *Manifest) []field {
-	return []field{
+	d.mapping(root, "", []field{
 		{"manifest", true, func(n *yaml.Node) { d.oneOf(n, "manifest", Version) }},
 		{"name", true, func(n *yaml.Node) { m.Name = d.name(n, "name") }},
 		{"publisher", true, func(n *yaml.Node) { m.Publisher = d.prose(n, "publisher") }},
@@ -141,17 +134,18 @@ func (d *decoder) about(m *Manifest) []field {
 		{"version", true, func(n *yaml.Node) { m.Version = d.prose(n, "version") }},
 		{"status", true, func(n *yaml.Node) { m.Status = d.status(n) }},
 		{"since", false, func(n *yaml.Node) { m.Since = d.date(n, "since") }},
-	}
-}
-
-// lasting refuses a status without its time, and a time without such a status.
-func (d *decoder) lasting(line int, m *Manifest) {
+		{"entries", true, func(n *yaml.Node) {
+			d.list(n, "entries", func(n *yaml.Node, key string) { m.Entries = append(m.Entries, d.reference(n, key)) })
+		}},
+	})
 	if m.Status == Good && !m.Since.IsZero() {
-		d.add(line, "since", "is only for a status of outdated or revoked")
+		d.add(root.Line, "since", "is only for a status of outdated or revoked")
 	}
 	if m.Status != Good && m.Since.IsZero() {
-		d.add(line, "since", "is missing: from when is it %s?", m.Status)
+		d.add(root.Line, "since", "is missing: from when is it %s?", m.Status)
 	}
+	d.distinct(root.Line, m)
+	return m
 }
 
 // distinct sorts the entries and refuses two that say the same.

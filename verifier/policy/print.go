@@ -150,7 +150,7 @@ func word(s string) string {
 // quoted prints text in double quotes; JSON's escapes are YAML's. YAML takes some
 // characters only as escapes that JSON would print as they are.
 func quoted(s string) string {
-	if strings.IndexFunc(s, unplain) < 0 {
+	if plain(s) {
 		return `"` + s + `"`
 	}
 	var b strings.Builder
@@ -172,9 +172,6 @@ func quoted(s string) string {
 	}
 	return b.String()
 }
-
-// unplain reports whether the character may need an escape.
-func unplain(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }
 
 // unwritable reports whether a YAML text may hold the character only escaped.
 func unwritable(r rune) bool {
