@@ -87,7 +87,8 @@ func send(ctx context.Context, client *rpchttp.HTTP, payload []byte) (submitView
 		view.Refusal = refusalOf(res.Log)
 		return view, nil
 	}
-	return view, view.await(ctx, client, tx.Hash())
+	err = view.await(ctx, client, tx.Hash())
+	return view, err
 }
 
 // await polls until a block holds the transaction.
