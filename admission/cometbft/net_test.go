@@ -104,7 +104,7 @@ func (n *network) newHost(i int) *host {
 	h.pv = privval.GenFilePV(filepath.Join(dir, "key.json"), filepath.Join(dir, "state.json"))
 	h.config = cfg.TestConfig().SetRoot(dir)
 	h.config.DBBackend = "memdb"
-	h.config.RPC.ListenAddress = ""
+	h.config.RPC.ListenAddress, h.config.RPC.GRPCListenAddress = "", ""
 	h.config.P2P.ListenAddress = "tcp://" + h.address
 	h.config.P2P.AllowDuplicateIP = true
 	h.config.P2P.AddrBookStrict = false
