@@ -81,7 +81,7 @@ func (r *rig) boot() {
 	}
 	var err error
 	r.gate, err = cometbft.New(cometbft.Config{
-		Upstream: cometbft.InProcess(r.app), Schedule: r.schedule, Founders: r.founders, Store: cometbft.NewStore(r.gateDB),
+		Upstream: cometbft.InProcess(r.app), Schedule: r.schedule, Founding: r.founders, Store: cometbft.NewStore(r.gateDB),
 	})
 	if err != nil {
 		r.Fatal(err)

@@ -152,7 +152,7 @@ func (h *host) makeGate(n *network) {
 	n.Helper()
 	var err error
 	h.gate, err = cometbft.New(cometbft.Config{
-		Upstream: cometbft.InProcess(h.app), Schedule: n.schedule, Founders: n.founders, Store: cometbft.NewStore(h.db),
+		Upstream: cometbft.InProcess(h.app), Schedule: n.schedule, Founding: n.founders, Store: cometbft.NewStore(h.db),
 	})
 	if err != nil {
 		n.Fatal(err)

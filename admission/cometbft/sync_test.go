@@ -46,7 +46,9 @@ func TestStateSyncAndUpgrade(t *testing.T) {
 	sync.RPCServers = []string{first.config.RPC.ListenAddress, n.nodes[1].config.RPC.ListenAddress}
 	sync.TrustPeriod, sync.DiscoveryTime = time.Hour, 5*time.Second
 	n.start(fresh)
-	n.until("the new node follows", func() bool { return fresh.height() >= first.height()-1 && fresh.gate.State() != nil && fresh.height() > upgrade })
+	n.until("the new node follows", func() bool {
+		return fresh.height() >= first.height()-1 && fresh.gate.State() != nil && fresh.height() > upgrade
+	})
 	if base := fresh.BlockStore().Base(); base < 3 {
 		t.Errorf("the new node has all blocks from %d: it did not take over a snapshot", base)
 	}
