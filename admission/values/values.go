@@ -1,4 +1,4 @@
-// Package values bounds what a YAML text costs before it is decoded. A value of one
+// Package values bounds what a text in YAML or JSON costs before it is decoded. A value of one
 // byte becomes a node of a few hundred, so a short text could take much memory; and
 // a deep one takes more with every level.
 //
@@ -17,16 +17,47 @@ const (
 // brackets within texts count as well.
 const MaxDepth = 64
 
-// Check refuses a text that has too many values for its size, when each costs the
-// given number of bytes, or that nests too deep. It allocates nothing but its error.
-func Check(text []byte, cost int) error {
-	if n, most := count(text), (Slack+Factor*len(text))/cost; n > most {
-		return fmt.Errorf("%d values in %d bytes, at most %d", n, len(text), most)
+// Check refuses a YAML text that has too many values for its size, when each costs
+// the given number of bytes, or that nests too deep. It allocates nothing but its
+// error.
+func Check(text []byte, cost int) error { return check(len(text), count(text), depth(text), cost) }
+
+// CheckJSON does the same for JSON, where what stands within a text is no value.
+func CheckJSON(text []byte, cost int) error {
+	n, deepest := structure(text)
+	return check(len(text), n, deepest, cost)
+}
+
+func check(size, n, deepest, cost int) error {
+	if most := (Slack + Factor*size) / cost; n > most {
+		return fmt.Errorf("%d values in %d bytes, at most %d", n, size, most)
 	}
-	if n := depth(text); n > MaxDepth {
-		return fmt.Errorf("nested %d deep, at most %d", n, MaxDepth)
+	if deepest > MaxDepth {
+		return fmt.Errorf("nested %d deep, at most %d", deepest, MaxDepth)
 	}
 	return nil
+}
+
+// structure counts what begins another value of a JSON text, and how deep it nests.
+func structure(text []byte) (n, deepest int) {
+	open, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			n, open = n+1, open+1
+			deepest = max(deepest, open)
+		case c == ']' || c == '}':
+			open--
+		case c == ',':
+			n++
+		}
+	}
+	return n, deepest
 }
 
 // count counts what may begin another value: no text has more values than that.

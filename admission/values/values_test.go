@@ -40,3 +40,28 @@ func TestCheck(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestCheckJSON(t *testing.T) {
+	const cost = 1000
+	most := Slack / cost
+	for name, c := range map[string]struct {
+		text string
+		ok   bool
+	}{
+		"nothing":                 {"", true},
+		"a document":              {`{"a":[1,2],"b":"x"}`, true},
+		"as many as there may be": {"[" + strings.Repeat("1,", most-1) + "1]", true},
+		"more":                    {"[" + strings.Repeat("1,", most+most/20) + "1]", false},
+		"objects":                 {"[" + strings.Repeat("{}", most+most/20) + "]", false},
+		"a text of commas":        {`"` + strings.Repeat(",[{", most) + `"`, true},
+		"an escaped quote":        {`"\"` + strings.Repeat(",[{", most) + `"`, true},
+		"an escaped backslash":    {`"\\"` + strings.Repeat(",", most+most/20), false},
+		"the deepest":             {strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth), true},
+		"deeper":                  {strings.Repeat(`{"a":`, MaxDepth+1), false},
+		"side by side":            {strings.Repeat("[],", 3*MaxDepth), true},
+	} {
+		if err := CheckJSON([]byte(c.text), cost); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

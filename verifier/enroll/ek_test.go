@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorate/quorate/simulator/papertpm"
 	"github.com/quorate/quorate/simulator/vendorca"
+	"github.com/quorate/quorate/simulator/weigh"
 	"github.com/quorate/quorate/verifier/verdict"
 )
 
@@ -429,6 +430,7 @@ func FuzzVerifyEK(f *testing.F) {
 		f.Fatalf("only %d seeds", seeds)
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
+		weigh.Bounded(t, len(der), func() { _, _ = v.verify(der) })
 		ek, err := v.verify(der)
 		if (ek == nil) != (err != nil) {
 			t.Fatalf("got %v and %v", ek, err)
@@ -474,6 +476,7 @@ func FuzzParseName(f *testing.F) {
 		f.Fatalf("only %d seeds", seeds)
 	}
 	f.Fuzz(func(t *testing.T, san []byte) {
+		weigh.Bounded(t, len(san), func() { _, _ = parseName(san) })
 		if name, err := parseName(san); err == nil && (len(name.manufacturer) != 8 || name.model == "" || name.version == "") {
 			t.Fatalf("accepted %+v", name)
 		}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 // logSeeds are all logs of testdata.
@@ -58,6 +60,7 @@ func eventData(f *testing.F, kinds ...EventType) [][]byte {
 func FuzzParse(f *testing.F) {
 	logSeeds(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		weigh.Bounded(t, len(raw), func() { _, _ = judge(raw) })
 		l, err := Parse(raw, SHA256, DefaultLimits)
 		if err != nil {
 			isRefusalOfAnyKind(t, err)
@@ -100,6 +103,7 @@ func FuzzSignatureList(f *testing.F) {
 	}
 	nonEmpty(f, seeds)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = ParseSignatureLists(data) })
 		lists, err := ParseSignatureLists(data)
 		if err != nil {
 			return
@@ -129,6 +133,7 @@ func FuzzDevicePath(f *testing.F) {
 	}
 	nonEmpty(f, seeds)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = DevicePath(data) })
 		if text, err := DevicePath(data); err == nil && len(text) > 64+6*len(data)+maxPathNodes*64 {
 			t.Fatalf("%d bytes of path give %d bytes of text", len(data), len(text))
 		}
@@ -141,6 +146,7 @@ func FuzzDevicePath(f *testing.F) {
 func FuzzVariable(f *testing.F) {
 	nonEmpty(f, eventData(f, EvEFIVariableDriverConfig, EvEFIVariableAuthority, EvEFIVariableBoot))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = ParseVariable(data) })
 		v, err := ParseVariable(data)
 		if err != nil {
 			return
@@ -154,6 +160,7 @@ func FuzzVariable(f *testing.F) {
 func FuzzGPT(f *testing.F) {
 	nonEmpty(f, eventData(f, EvEFIGPTEvent))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = parseGPT(data) })
 		if table, err := parseGPT(data); err == nil && gptHeader+8+gptEntry*len(table.Partitions) != len(data) {
 			t.Fatalf("%d partitions in %d bytes", len(table.Partitions), len(data))
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"testing"
 
+	"github.com/quorate/quorate/simulator/weigh"
 	"github.com/quorate/quorate/verifier/ima"
 )
 
@@ -34,6 +35,7 @@ func FuzzReplay(f *testing.F) {
 		var quoted ima.Quoted
 		copy(quoted.PCR10[:], pcr10)
 		copy(quoted.BootAggregate[:], aggregate)
+		weigh.Bounded(t, len(raw), func() { _, _ = ima.Replay(ima.State{}, raw, quoted, ima.DefaultLimits) })
 		s, err := ima.Replay(ima.State{}, raw, quoted, ima.DefaultLimits)
 		if err != nil {
 			return
