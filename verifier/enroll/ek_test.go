@@ -493,3 +493,24 @@ func BenchmarkVerifyEK(b *testing.B) {
 		}
 	}
 }
+
+// A certificate has one form: whatever byte of it is changed, it is refused. Its
+// signature covers all but itself, and has one encoding.
+func TestA003_EveryByteOfACertificateCounts(t *testing.T) {
+	v, key := production(t), papertpm.ECCEK("bytes")
+	for _, shape := range vendorca.Genuine() {
+		der := v.issue(t, key.Signer.Public(), shape)
+		if _, err := v.verify(der); err != nil {
+			t.Fatalf("twin: %v", err)
+		}
+		for i := range der {
+			for _, bit := range []byte{1, 0x80} {
+				changed := slices.Clone(der)
+				changed[i] ^= bit
+				if _, err := v.verify(changed); err == nil {
+					t.Fatalf("%s: byte %d changed, and the certificate passes", shape, i)
+				}
+			}
+		}
+	}
+}
