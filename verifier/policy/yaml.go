@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/quorate/quorate/admission/values"
 )
 
 // decoder walks YAML nodes and collects problems. It works on nodes rather than
@@ -39,8 +41,8 @@ func (d *decoder) document(text []byte, limit int) *yaml.Node {
 		d.add(0, "", "the file is not UTF-8")
 		return nil
 	}
-	if n, depth, most := marks(text), nesting(text), maxMarks+len(text)/bytesPerMark; n > most || depth > maxNesting {
-		d.add(0, "", "the file has %d values, %d deep; one of its size may have %d, %d deep: put lists into manifests, and write large manifests as quorate prints them", n, depth, most, maxNesting)
+	if err := values.Check(text, costOfValue); err != nil {
+		d.add(0, "", "the file has %v: put lists into manifests, and write large manifests as quorate prints them", err)
 		return nil
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -59,51 +61,8 @@ func (d *decoder) document(text []byte, limit int) *yaml.Node {
 	return first.Content[0]
 }
 
-// A value costs a few hundred bytes as a node, however short it is. So many may a
-// text have that reading it costs at most eight times its size and a megabyte.
-const (
-	maxMarks     = 3000
-	bytesPerMark = 40
-	maxNesting   = 64 // the language nests six deep; brackets in texts count as well
-)
-
-// marks counts what may begin another value: no text has more values than marks.
-func marks(text []byte) int {
-	n := 0
-	for i, c := range text {
-		switch c {
-		case ',', ':', '[', '{', '\n':
-			n++
-		case '-', '?':
-			if i+1 == len(text) || text[i+1] <= ' ' {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-// nesting returns how deep a text nests, at least: in brackets, and in lists and keys
-// that begin on one line.
-func nesting(text []byte) int {
-	deepest, open, run := 0, 0, 0
-	for i, c := range text {
-		switch {
-		case c == '[' || c == '{':
-			open++
-		case c == ']' || c == '}':
-			open = max(open-1, 0)
-		}
-		switch {
-		case (c == '-' || c == '?') && i+1 < len(text) && text[i+1] == ' ':
-			run++
-		case c != ' ':
-			run = 0
-		}
-		deepest = max(deepest, open, run)
-	}
-	return deepest
-}
+// costOfValue is what a value costs as a node, however short it is, in bytes.
+const costOfValue = 350
 
 func (d *decoder) add(line int, key, format string, args ...any) {
 	if len(d.problems) <= maxProblems {
