@@ -339,7 +339,9 @@ func (k *Key) secret(seed []byte) (*Secret, error) {
 
 // explain names what the TPM's answer to a policy means.
 func explain(err error) error {
-	switch {
+	switch said := (*Refusal)(nil); {
+	case errors.As(err, &said):
+		return err
 	case errors.Is(err, tpm2.TPMRCExpired):
 		return &Refusal{Check: GrantLate, Got: "a grant that has ended", Want: "a grant used in its time", Cause: err,
 			Remedy: "have the grantor sign the present request, and sooner or for longer"}
