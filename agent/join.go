@@ -161,7 +161,7 @@ func (j *joining) one(ctx context.Context, v admission.Verifier, token string, e
 	if !slices.ContainsFunc(j.id.Verifiers, func(e enrolled) bool { return e.Name == v.Name }) {
 		j.id.set(v.Name, "asked")
 	}
-	if err := j.state.writeJSON(identityFile, j.id); err != nil {
+	if err := j.state.WriteJSON(identityFile, j.id); err != nil {
 		return Enrolment{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
@@ -171,7 +171,7 @@ func (j *joining) one(ctx context.Context, v admission.Verifier, token string, e
 		return Enrolment{}, err
 	}
 	j.id.set(v.Name, result.State)
-	return result, j.state.writeJSON(identityFile, j.id)
+	return result, j.state.WriteJSON(identityFile, j.id)
 }
 
 func (j *joining) enroll(ctx context.Context, v admission.Verifier, token string, ek *key.EK) (Enrolment, error) {
