@@ -131,9 +131,9 @@ func ParseApproval(data []byte) (Approval, error) {
 	return a, err
 }
 
-// verify checks that the authority of the terms approved the state for their
+// Check checks that the authority of the terms approved the state for their
 // ledger.
-func (a Approval) verify(t Terms) error {
+func (a Approval) Check(t Terms) error {
 	if a.Ledger != t.Ledger || a.Genesis != t.Genesis {
 		return &Refusal{Check: Authority, Got: "an approval for " + a.Ledger + " " + a.Genesis, Want: "one for " + t.Ledger + " " + t.Genesis,
 			Remedy: "take the approval that was made for this ledger"}

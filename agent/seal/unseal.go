@@ -75,7 +75,7 @@ func (k *Key) fresh(tpm transport.TPM) (bool, error) {
 func (k *Key) Approved(tpm transport.TPM, approvals []Approval) (Approval, error) {
 	var closest []string
 	for _, a := range approvals {
-		if err := a.verify(k.Terms); err != nil {
+		if err := a.Check(k.Terms); err != nil {
 			return Approval{}, err
 		}
 		differ, err := a.State.differ(tpm)

@@ -53,6 +53,15 @@ func (v *validator) release(s *seal.Secret) {
 	v.key.secret = s
 }
 
+// withdraw takes the key back.
+func (v *validator) withdraw() *seal.Secret {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	secret := v.key.secret
+	v.key.secret = nil
+	return secret
+}
+
 // saved reports whether everything that was signed is on disk.
 func (v *validator) saved() bool {
 	v.mu.Lock()
