@@ -33,6 +33,18 @@ type State struct {
 	PCRs []PCR  `json:"pcrs"`
 }
 
+// Marshal returns the state's file.
+func (s State) Marshal() []byte { return marshal(s) }
+
+// ParseState reads a state's file.
+func ParseState(data []byte) (State, error) {
+	var s State
+	if err := parse(data, "state", &s); err != nil {
+		return State{}, err
+	}
+	return s, s.check()
+}
+
 // check refuses a state that says nothing, or names registers that an approval
 // cannot speak of: beyond 14 nothing is attested.
 func (s State) check() error {

@@ -384,7 +384,7 @@ func FuzzFiles(f *testing.F) {
 	}
 	terms := Terms{"l", "g", "org-a/n", "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", public(f, key), public(f, key), true, "sha256", strings.Repeat("0", 64)}
 	k := Key{keyVersion, terms, "00", []byte{1}, []byte{2}}
-	seeds := [][]byte{a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal()}
+	seeds := [][]byte{a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal(), state.Marshal()}
 	for i, seed := range seeds {
 		if _, taken := parseAny(seed); taken != 1 {
 			f.Fatalf("seed %d is taken as %d kinds of file", i, taken)
@@ -404,6 +404,9 @@ func parseAny(data []byte) (again []byte, taken int) {
 		again, taken = v.Marshal(), taken+1
 	}
 	if v, err := ParseRequest(data); err == nil {
+		again, taken = v.Marshal(), taken+1
+	}
+	if v, err := ParseState(data); err == nil {
 		again, taken = v.Marshal(), taken+1
 	}
 	if v, err := ParseGrant(data); err == nil {
