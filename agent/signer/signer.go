@@ -255,6 +255,7 @@ func (s *Signer) watch(ctx context.Context) {
 func (s *Signer) look(ctx context.Context, now time.Time) {
 	verdicts, heard := s.verdicts()
 	admitted, unusable := s.admission(ctx, now)
+	saved := s.validator.saved() // before our lock: a signature takes its lock first, then asks us
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if next := s.facts.Standing.Next(verdicts); heard && next != s.facts.Standing {
@@ -264,7 +265,7 @@ func (s *Signer) look(ctx context.Context, now time.Time) {
 		s.facts.Standing = next
 	}
 	s.facts.Admission, s.facts.Unusable = admitted, unusable
-	s.facts.Saved = s.validator.saved()
+	s.facts.Saved = saved
 }
 
 // report logs and writes down why the key signs or not, when that changes.
