@@ -75,8 +75,8 @@ func TestBudget(t *testing.T) {
 		bundle = min(bundle, timeOf(func() { r.block([]byte("a=1"), tx) }))
 	}
 	bundle -= empty
-	// On a slower machine the bundle's four signatures say what is possible.
-	bundleLimit := max(300*time.Microsecond, 8*check)
+	// On a slower or busy machine the bundle's four signatures say what is possible.
+	bundleLimit := max(300*time.Microsecond, 12*check)
 	t.Logf("a bundle %v, of limit %v; a block %v, %.2f %% of %v", bundle, bundleLimit, empty, 100*float64(empty)/float64(blockTime), blockTime)
 	if bundle > bundleLimit && !slowed {
 		t.Errorf("a bundle costs %v, limit %v", bundle, bundleLimit)
