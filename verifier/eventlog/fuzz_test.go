@@ -107,7 +107,7 @@ func reprint(raw []byte, l *Log) []byte {
 	}
 	out := slices.Clone(raw[:l.Events()[0].Offset])
 	for _, e := range l.Events() {
-		dataAt := l.dataOffset(&e)
+		dataAt := e.Offset + l.headSize
 		digests := slices.Clone(raw[e.Offset+8 : dataAt-4])
 		copy(digests[l.digestAt-8:], e.Digest)
 		out = le.AppendUint32(le.AppendUint32(out, e.PCR), uint32(e.Type))

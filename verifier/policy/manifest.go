@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxManifest is the longest manifest, in bytes.
-const MaxManifest = 64 << 20
+// MaxManifest is the longest manifest, in bytes: room for two million files and more.
+const MaxManifest = 512 << 20
 
 // Status says whether a manifest's entries are still wanted. The zero value is
 // Good, but a manifest without a written status does not load.

@@ -49,7 +49,7 @@ func genuineMessages() map[string]proto.Message {
 			ProtocolVersion: 1, Intermediates: [][]byte{{1}, {2}},
 		}}},
 		"invite": &pb.InviteNodeRequest{NodeId: "org-a/x", ValidSeconds: 1<<32 - 1, PreApprove: true},
-		"policy": &pb.ApprovePolicyRequest{Policy: []byte("p"), Manifests: [][]byte{{1}, {2}}},
+		"policy": &pb.ApprovePolicyRequest{Step: &pb.ApprovePolicyRequest_Part{Part: &pb.PolicyPart{File: 1, Data: []byte("p")}}},
 	}
 }
 
