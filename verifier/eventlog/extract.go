@@ -26,8 +26,10 @@ import (
 // *verdict.Refusal.
 func (l *Log) Facts() (*Facts, error) {
 	x := newExtractor(l)
-	for i := range l.events {
-		if err := x.event(&l.events[i]); err != nil {
+	e := new(Event)
+	for i := range l.starts {
+		l.read(i, e)
+		if err := x.event(e); err != nil {
 			return nil, err
 		}
 	}
@@ -70,7 +72,7 @@ func newExtractor(l *Log) *extractor {
 	x.bank.sum(&x.zeroSep, make([]byte, 4))
 	x.bank.sum(&x.errorSep, bytes.Repeat([]byte{0xFF}, 4))
 	x.f = &Facts{
-		Bank: l.bank.String(), Locality: int(l.locality), EventCount: len(l.events) + 1,
+		Bank: l.bank.String(), Locality: int(l.locality), EventCount: len(l.starts) + 1,
 		Firmware:   Firmware{VersionEvent: -1, Blobs: []Blob{}, Config: []Measurement{}},
 		SecureBoot: SecureBoot{Event: -1, Others: []Variable{}, Authorities: []Authority{}, Actions: []Action{}},
 		Boot:       Boot{OrderEvent: -1, Order: []int{}, Entries: []BootEntry{}, Actions: []Action{}},
@@ -237,7 +239,7 @@ func (x *extractor) measurement(e *Event) Measurement {
 // dataText returns a part of an event's data as a string. Texts of boot loaders,
 // which may be thousands, are not copied one by one.
 func (x *extractor) dataText(e *Event, from, to int) string {
-	return x.part(x.log.dataOffset(e)+from, e.Data[from:to])
+	return x.part(e.Offset+x.log.headSize+from, e.Data[from:to])
 }
 
 // part returns bytes that the log has at an offset as a string.
@@ -251,9 +253,9 @@ func (x *extractor) part(offset int, b []byte) string {
 // firstText returns where the events of GRUB begin. Firmware's large variables
 // come before it.
 func (l *Log) firstText() int {
-	for i := range l.events {
-		if l.events[i].PCR == 8 || l.events[i].PCR == 9 {
-			return l.events[i].Offset
+	for i, start := range l.starts {
+		if pcr := l.pcr(i); pcr == 8 || pcr == 9 {
+			return start
 		}
 	}
 	return len(l.raw)
@@ -262,13 +264,14 @@ func (l *Log) firstText() int {
 // digestsBefore gathers the digests of the events before an offset.
 func (l *Log) digestsBefore(offset int) string {
 	n := 0
-	for n < len(l.events) && l.events[n].Offset < offset {
+	for n < len(l.starts) && l.starts[n] < offset {
 		n++
 	}
 	var all strings.Builder
 	all.Grow(n * l.bank.Size())
 	for i := range n {
-		all.Write(l.events[i].Digest)
+		at := l.starts[i] + l.digestAt
+		all.Write(l.raw[at : at+l.bank.Size()])
 	}
 	return all.String()
 }
@@ -276,8 +279,8 @@ func (l *Log) digestsBefore(offset int) string {
 // count returns how many events name the PCR.
 func (l *Log) count(pcr uint32) int {
 	n := 0
-	for i := range l.events {
-		if l.events[i].PCR == pcr {
+	for i := range l.starts {
+		if l.pcr(i) == pcr {
 			n++
 		}
 	}

@@ -51,8 +51,9 @@ func (l *Log) Replay() *Bank {
 		}
 	}
 	var joined [2 * MaxDigest]byte
-	for i := range l.events {
-		e := &l.events[i]
+	var e Event
+	for i := range l.starts {
+		l.read(i, &e)
 		if e.Type == EvNoAction {
 			continue
 		}
