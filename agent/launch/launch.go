@@ -65,7 +65,9 @@ func (o Options) Check() error {
 type ExitError struct{ Code int }
 
 // Error names the code.
-func (e *ExitError) Error() string { return fmt.Sprintf("launch: the program ended with code %d", e.Code) }
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("launch: the program ended with code %d", e.Code)
+}
 
 // launcher is one run.
 type launcher struct {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
 
 // notify tells systemd, where it asks to be told (sd_notify). It wants no answer
@@ -18,5 +19,6 @@ func notify(lines ...string) {
 		return
 	}
 	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = conn.Write([]byte(strings.Join(lines, "\n")))
 }
