@@ -126,14 +126,19 @@ func (r *rig) initChain() {
 func (r *rig) finalize(txs ...[]byte) *abci.ResponseFinalizeBlock {
 	r.Helper()
 	height := int64(len(r.blocks) + 1)
-	hash := sha256.Sum256(fmt.Append(nil, "block ", height))
-	r.blocks = append(r.blocks, &abci.RequestFinalizeBlock{Height: height, Time: birth.Add(time.Duration(height) * time.Second), Hash: hash[:], Txs: txs})
+	r.blocks = append(r.blocks, &abci.RequestFinalizeBlock{Height: height, Time: birth.Add(time.Duration(height) * time.Second), Hash: blockOf(height), Txs: txs})
 	res, err := r.gate.FinalizeBlock(ctx, r.blocks[height-1])
 	if err != nil {
 		r.Fatal(err)
 	}
 	r.hashes = append(r.hashes, res.AppHash)
 	return res
+}
+
+// blockOf is the hash of a block.
+func blockOf(height int64) []byte {
+	hash := sha256.Sum256(fmt.Append(nil, "block ", height))
+	return hash[:]
 }
 
 func (r *rig) commit() {
