@@ -14,6 +14,7 @@ import (
 	dbm "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/abci/example/kvstore"
 	abci "github.com/cometbft/cometbft/abci/types"
+	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/quorate/quorate/admission/cometbft"
 	"github.com/quorate/quorate/admission/power"
@@ -107,7 +108,8 @@ func (r *rig) bundleOf(i int, from time.Time, days int) []byte {
 
 func (r *rig) initChain() {
 	r.Helper()
-	req := &abci.RequestInitChain{ChainId: chain, Time: birth, InitialHeight: 1}
+	params := cmttypes.DefaultConsensusParams().ToProto()
+	req := &abci.RequestInitChain{ChainId: chain, Time: birth, InitialHeight: 1, ConsensusParams: &params}
 	for i := range r.validators {
 		req.Validators = append(req.Validators, abci.UpdateValidator(keyOf(i), 10, "ed25519"))
 	}
