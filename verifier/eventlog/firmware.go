@@ -90,7 +90,8 @@ const (
 var bootActions = map[string]bool{
 	"Calling EFI Application from Boot Option":        true,
 	"Returning from EFI Application from Boot Option": true,
-	exitCall: true, exitFailure: true, exitSuccess: true,
+	"BOOT ATTEMPTS OMITTED":                           true, // EV_OMIT_BOOT_DEVICE_EVENTS: the firmware does not log what it tried
+	exitCall:                                          true, exitFailure: true, exitSuccess: true,
 }
 
 // bootAction reads an EFI action of PCR 4 or 5. What firmware does not say is
