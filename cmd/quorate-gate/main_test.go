@@ -15,11 +15,13 @@ import (
 	"testing"
 	"time"
 
+	dbm "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/abci/example/kvstore"
 	"github.com/cometbft/cometbft/abci/server"
 	cfg "github.com/cometbft/cometbft/config"
 	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	cmtlog "github.com/cometbft/cometbft/libs/log"
+	"github.com/cometbft/cometbft/libs/service"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
@@ -84,6 +86,8 @@ type world struct {
 	dir     string
 	pv      *privval.FilePV
 	founder []byte
+	disk    dbm.DB // the application's
+	app     service.Service
 	gate    *exec.Cmd
 	node    *exec.Cmd
 	rpc     string
@@ -92,7 +96,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, dir: t.TempDir()}
+	w := &world{T: t, dir: t.TempDir(), disk: dbm.NewMemDB()}
 	var err error
 	w.Network, err = issuer.New(issuer.Setup{Threshold: 2, Ledger: admission.Ledger{ID: "example-1", Genesis: sha256.Sum256([]byte("genesis"))}})
 	if err != nil {
@@ -142,17 +146,22 @@ func (w *world) bundle(lasts time.Duration, members ...string) []byte {
 	return b
 }
 
-// serveApplication is kvstore behind a socket.
+// serveApplication is kvstore behind a socket. Started again, it knows what it
+// had committed.
 func (w *world) serveApplication() {
 	w.Helper()
-	s, err := server.NewServer("unix://"+w.path("app.sock"), "socket", kvstore.NewInMemoryApplication())
+	if w.app != nil {
+		_ = w.app.Stop()
+	}
+	var err error
+	w.app, err = server.NewServer("unix://"+w.path("app.sock"), "socket", kvstore.NewApplication(w.disk))
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := s.Start(); err != nil {
+	if err := w.app.Start(); err != nil {
 		w.Fatal(err)
 	}
-	w.Cleanup(func() { _ = s.Stop() })
+	w.Cleanup(func() { _ = w.app.Stop() })
 }
 
 func (w *world) startGate(transport string) {
@@ -343,6 +352,7 @@ func TestKilled(t *testing.T) {
 		w.load(time.Duration(round) * 17 * time.Millisecond)
 		kill(w.gate)
 		kill(w.node) // it would end by itself
+		w.serveApplication()
 		w.startGate("socket")
 		w.startNode("socket")
 		if now := w.height(); now <= height {
