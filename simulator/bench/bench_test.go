@@ -10,7 +10,7 @@ func BenchmarkLog(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := op(); err != nil {
+		if err := op.ours(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -78,9 +78,6 @@ func tellFindings(out io.Writer, all []verdict.Finding) {
 	}
 }
 
-// refs refers to manifests.
-func refs(names ...string) *policy.References { return &policy.References{Manifests: names} }
-
 // copied is a policy that a test may change.
 func copied(p *policy.Policy) *policy.Policy {
 	c := *p

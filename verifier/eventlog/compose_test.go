@@ -64,7 +64,7 @@ func takeApart(t testing.TB, raw []byte) *bootLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bootLog{header: raw[:l.events[0].Offset]}
+	b := &bootLog{header: raw[:l.starts[0]]}
 	for _, e := range l.Events() {
 		b.events = append(b.events, record{e.PCR, e.Type, slices.Clone(e.Digest), slices.Clone(e.Data)})
 	}

@@ -40,7 +40,7 @@ func (d Difference) place() int {
 
 func (l *Log) byPCR() [NumPCRs][]Event {
 	var out [NumPCRs][]Event
-	for _, e := range l.events {
+	for _, e := range l.Events() {
 		if e.Type != EvNoAction {
 			out[e.PCR] = append(out[e.PCR], e)
 		}

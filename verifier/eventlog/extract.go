@@ -26,8 +26,10 @@ import (
 // *verdict.Refusal.
 func (l *Log) Facts() (*Facts, error) {
 	x := newExtractor(l)
-	for i := range l.events {
-		if err := x.event(&l.events[i]); err != nil {
+	e := new(Event)
+	for i := range l.starts {
+		l.read(i, e)
+		if err := x.event(e); err != nil {
 			return nil, err
 		}
 	}
@@ -46,6 +48,7 @@ type extractor struct {
 	digests   string          // digests of the events before that, one after the other
 	zeroSep   [MaxDigest]byte // digest of a separator
 	errorSep  [MaxDigest]byte // digest of a separator that reports an error
+	oneSep    [MaxDigest]byte // the same, as the specification has it since TPM 2.0
 	separated [8]bool
 	counts    [NumPCRs]int // extending events, separators apart
 	names     map[nameKey]bool
@@ -69,8 +72,9 @@ func newExtractor(l *Log) *extractor {
 	x.digests = l.digestsBefore(x.textAt)
 	x.bank.sum(&x.zeroSep, make([]byte, 4))
 	x.bank.sum(&x.errorSep, bytes.Repeat([]byte{0xFF}, 4))
+	x.bank.sum(&x.oneSep, []byte{1, 0, 0, 0})
 	x.f = &Facts{
-		Bank: l.bank.String(), Locality: int(l.locality), EventCount: len(l.events) + 1,
+		Bank: l.bank.String(), Locality: int(l.locality), EventCount: len(l.starts) + 1,
 		Firmware:   Firmware{VersionEvent: -1, Blobs: []Blob{}, Config: []Measurement{}},
 		SecureBoot: SecureBoot{Event: -1, Others: []Variable{}, Authorities: []Authority{}, Actions: []Action{}},
 		Boot:       Boot{OrderEvent: -1, Order: []int{}, Entries: []BootEntry{}, Actions: []Action{}},
@@ -106,11 +110,17 @@ var kinds = [15]map[EventType]handler{
 		EvEFIBootServicesDriver: image, EvEFIRuntimeServices: image, EvEFIBootServicesApp: image,
 		EvEFIPlatformFirmwareBlob: image, EvEFIPlatformFwBlob2: image, EvEFISPDMFirmwareBlob: image, EvNonhostCode: image,
 	},
-	3:  {EvNonhostConfig: config, EvNonhostInfo: config, EvPlatformConfigFlags: config, EvEFISPDMFirmwareConfig: config},
-	4:  {EvEFIAction: bootAction, EvEFIBootServicesApp: image},
-	5:  {EvEFIGPTEvent: gpt, EvEFIGPTEvent2: gpt, EvEFIAction: bootAction, EvEventTag: extra},
-	6:  {},
-	7:  {EvEFIVariableDriverConfig: driverConfig, EvEFIVariableAuthority: authority, EvEFIAction: action},
+	3: {EvNonhostConfig: config, EvNonhostInfo: config, EvPlatformConfigFlags: config, EvEFISPDMFirmwareConfig: config},
+	4: {
+		EvEFIAction: bootAction, EvOmitBootDeviceEvents: bootAction,
+		EvEFIBootServicesApp: image, EvEFIBootServicesDriver: image, EvEFIRuntimeServices: image,
+	},
+	5: {EvEFIGPTEvent: gpt, EvEFIGPTEvent2: gpt, EvEFIAction: bootAction, EvEventTag: extra},
+	6: {},
+	7: {
+		EvEFIVariableDriverConfig: driverConfig, EvEFIVariableAuthority: authority, EvEFIAction: action,
+		EvEFISPDMDevicePolicy: driverConfig, EvEFISPDMDeviceAuthority: unlisted,
+	},
 	8:  {EvIPL: grubCommand},
 	9:  {EvIPL: grubFile, EvEventTag: stubMeasurement},
 	11: {EvIPL: ukiSection},
@@ -130,7 +140,7 @@ var afterSeparator = [8][]EventType{
 	1: {EvEFIHandoffTables, EvEFIHandoffTables2, EvEFIVariableBoot, EvEFIVariableBoot2},
 	4: {EvEFIAction, EvEFIBootServicesApp},
 	5: {EvEFIGPTEvent, EvEFIGPTEvent2, EvEFIAction, EvEventTag},
-	7: {EvEFIVariableAuthority},
+	7: {EvEFIVariableAuthority, EvEFISPDMDeviceAuthority},
 }
 
 // event judges one event and files it under the facts it proves.
@@ -158,6 +168,12 @@ func (x *extractor) event(e *Event) error {
 	case 2:
 		return image(x, e)
 	}
+	return nil
+}
+
+// unlisted keeps an event by its digest.
+func unlisted(x *extractor, e *Event) error {
+	x.f.Unlisted = append(x.f.Unlisted, x.measurement(e))
 	return nil
 }
 
@@ -194,7 +210,7 @@ func (x *extractor) separator(e *Event) error {
 	if x.separated[e.PCR] {
 		return verdict.Refuse(verdict.BootlogSeparator, e.Where(), "a second separator", want)
 	}
-	if bytes.Equal(e.Digest, x.errorSep[:x.bank.Size()]) {
+	if x.reportsError(e) {
 		return verdict.Refuse(verdict.BootlogSeparator, e.Where(), "a separator that reports a firmware error", want)
 	}
 	if !bytes.Equal(e.Data, zeroData) || !bytes.Equal(e.Digest, x.zeroSep[:x.bank.Size()]) {
@@ -202,6 +218,14 @@ func (x *extractor) separator(e *Event) error {
 	}
 	x.separated[e.PCR] = true
 	return nil
+}
+
+// reportsError reports whether a separator has the digest by which firmware says that
+// something failed. The data beside it may be a text. (A genuine BootOrder of two
+// entries can have that digest too, so it says nothing under another type.)
+func (x *extractor) reportsError(e *Event) bool {
+	n := x.bank.Size()
+	return bytes.Equal(e.Digest, x.errorSep[:n]) || bytes.Equal(e.Digest, x.oneSep[:n])
 }
 
 // covers reports whether the event's digest is that of exactly these bytes.
@@ -237,7 +261,7 @@ func (x *extractor) measurement(e *Event) Measurement {
 // dataText returns a part of an event's data as a string. Texts of boot loaders,
 // which may be thousands, are not copied one by one.
 func (x *extractor) dataText(e *Event, from, to int) string {
-	return x.part(x.log.dataOffset(e)+from, e.Data[from:to])
+	return x.part(e.Offset+x.log.headSize+from, e.Data[from:to])
 }
 
 // part returns bytes that the log has at an offset as a string.
@@ -251,9 +275,9 @@ func (x *extractor) part(offset int, b []byte) string {
 // firstText returns where the events of GRUB begin. Firmware's large variables
 // come before it.
 func (l *Log) firstText() int {
-	for i := range l.events {
-		if l.events[i].PCR == 8 || l.events[i].PCR == 9 {
-			return l.events[i].Offset
+	for i, start := range l.starts {
+		if pcr := l.pcr(i); pcr == 8 || pcr == 9 {
+			return start
 		}
 	}
 	return len(l.raw)
@@ -262,13 +286,14 @@ func (l *Log) firstText() int {
 // digestsBefore gathers the digests of the events before an offset.
 func (l *Log) digestsBefore(offset int) string {
 	n := 0
-	for n < len(l.events) && l.events[n].Offset < offset {
+	for n < len(l.starts) && l.starts[n] < offset {
 		n++
 	}
 	var all strings.Builder
 	all.Grow(n * l.bank.Size())
 	for i := range n {
-		all.Write(l.events[i].Digest)
+		at := l.starts[i] + l.digestAt
+		all.Write(l.raw[at : at+l.bank.Size()])
 	}
 	return all.String()
 }
@@ -276,8 +301,8 @@ func (l *Log) digestsBefore(offset int) string {
 // count returns how many events name the PCR.
 func (l *Log) count(pcr uint32) int {
 	n := 0
-	for i := range l.events {
-		if l.events[i].PCR == pcr {
+	for i := range l.starts {
+		if l.pcr(i) == pcr {
 			n++
 		}
 	}

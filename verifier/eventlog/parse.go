@@ -14,32 +14,47 @@ type Log struct {
 	bank     Alg
 	locality uint8
 	hcrtm    bool
-	digestAt int // where in an event the digest of the bank is
-	events   []Event
+	digestAt int   // where in an event the digest of the bank is
+	headSize int   // bytes of an event before its data
+	starts   []int // offsets of the events; the rest of an event is read when it is looked at
 }
 
 // Bank returns the algorithm whose digests were kept.
 func (l *Log) Bank() Alg { return l.bank }
 
-// Events returns the events after the header, in order. The slice is shared.
-func (l *Log) Events() []Event { return l.events }
+// Events returns the events after the header, in order.
+func (l *Log) Events() []Event {
+	all := make([]Event, len(l.starts))
+	for i := range all {
+		l.read(i, &all[i])
+	}
+	return all
+}
 
 // Event returns the event of the given index, as facts and findings name it.
-func (l *Log) Event(index int) (Event, bool) {
-	if index < 1 || index > len(l.events) {
-		return Event{}, false
+func (l *Log) Event(index int) (e Event, ok bool) {
+	if index < 1 || index > len(l.starts) {
+		return e, false
 	}
-	return l.events[index-1], true
+	l.read(index-1, &e)
+	return e, true
 }
 
-// dataOffset returns where an event's data starts in the log: it ends where the
-// next event begins.
-func (l *Log) dataOffset(e *Event) int {
-	if e.Index < len(l.events) {
-		return l.events[e.Index].Offset - len(e.Data)
+// read reads the event at a place of starts. Its data ends where the next begins.
+func (l *Log) read(i int, e *Event) {
+	start, end := l.starts[i], len(l.raw)
+	if i+1 < len(l.starts) {
+		end = l.starts[i+1]
 	}
-	return len(l.raw) - len(e.Data)
+	digest := start + l.digestAt
+	e.Index, e.Offset = i+1, start
+	e.PCR, e.Type = l.pcr(i), EventType(binary.LittleEndian.Uint32(l.raw[start+4:]))
+	e.Digest = l.raw[digest : digest+l.bank.Size() : digest+l.bank.Size()]
+	e.Data = l.raw[start+l.headSize : end]
 }
+
+// pcr returns the PCR of the event at a place of starts.
+func (l *Log) pcr(i int) uint32 { return binary.LittleEndian.Uint32(l.raw[l.starts[i]:]) }
 
 const (
 	maxAlgs     = 8  // digest algorithms of one log; genuine logs have up to 4
@@ -52,7 +67,6 @@ type layout struct {
 	algs [maxAlgs]Alg
 	n    int
 	at   int // where in an event the digest of the quoted bank is, 0 if there is none
-	bank int // bytes of it
 	size int // bytes of an event before its data
 }
 
@@ -78,14 +92,11 @@ func Parse(raw []byte, bank Alg, lim Limits) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := countEvents(c, &lay, lim.Events)
+	starts, err := findEvents(c, &lay, lim.Events)
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{raw: raw, bank: bank, digestAt: lay.at, events: make([]Event, n)}
-	for i := range l.events {
-		readEvent(&c, &lay, i+1, &l.events[i])
-	}
+	l := &Log{raw: raw, bank: bank, digestAt: lay.at, headSize: lay.size, starts: starts}
 	if err := l.checkBoot(&lay); err != nil {
 		return nil, err
 	}
@@ -158,7 +169,7 @@ func parseAlgs(c *cursor, bank Alg) (layout, error) {
 			}
 		}
 		if alg == bank {
-			lay.at, lay.bank = 12+lay.size+2, alg.Size()
+			lay.at = 12 + lay.size + 2
 		}
 		lay.algs[i] = alg
 		lay.n++
@@ -175,8 +186,22 @@ func headerError(c *cursor, got, want string) error {
 	return verdict.Refuse(verdict.BootlogHeader, fmt.Sprintf("event 0 (offset %d)", c.off), got, want)
 }
 
-// countEvents walks the log once without keeping anything, so that one
-// allocation of the right size holds all events.
+// findEvents returns the offsets of all events. It walks the log twice, so that
+// one allocation of the right size holds them.
+func findEvents(c cursor, lay *layout, limit int) ([]int, error) {
+	n, err := countEvents(c, lay, limit)
+	if err != nil {
+		return nil, err
+	}
+	starts := make([]int, n)
+	for i := range starts {
+		starts[i] = c.off
+		c.off += lay.size + int(binary.LittleEndian.Uint32(c.b[c.off+lay.size-4:]))
+	}
+	return starts, nil
+}
+
+// countEvents proves that the rest of the log is events, and counts them.
 func countEvents(c cursor, lay *layout, limit int) (int, error) {
 	n := 0
 	for c.left() > 0 {
@@ -237,21 +262,13 @@ func explainStep(c cursor, lay *layout, index int) error {
 	return verdict.Refuse(verdict.BootlogMalformed, where, fmt.Sprintf("%d bytes of data", size), fmt.Sprintf("at most the %d bytes that are left", c.left()))
 }
 
-// readEvent reads an event that stepEvent has accepted.
-func readEvent(c *cursor, lay *layout, index int, e *Event) {
-	e.Index, e.Offset = index, c.off
-	head := c.take(lay.size)
-	e.PCR, e.Type = binary.LittleEndian.Uint32(head), EventType(binary.LittleEndian.Uint32(head[4:]))
-	e.Digest = head[lay.at : lay.at+lay.bank : lay.at+lay.bank]
-	e.Data = c.take(int(binary.LittleEndian.Uint32(head[lay.size-4:])))
-}
-
 // checkBoot applies the rules that replay depends on.
 func (l *Log) checkBoot(lay *layout) error {
 	var quiet, inPCR0 int
 	located := false
-	for i := range l.events {
-		e := &l.events[i]
+	e := new(Event)
+	for i := range l.starts {
+		l.read(i, e)
 		if e.Type != EvNoAction {
 			if err := l.checkExtending(e, &inPCR0); err != nil {
 				return err
@@ -313,6 +330,8 @@ var noActions = [...]struct {
 	{"SP800-155 Event\x00", 0, true},
 	{"SP800-155 Event2", 0, true},
 	{"SP800-155 Event3", 0, true},
+	{"NvIndexInstance\x00", 0, true},
+	{"NvIndexDynamic\x00", 0, true},
 }
 
 func checkNoAction(e *Event, raw []byte, lay *layout) (signature string, err error) {
