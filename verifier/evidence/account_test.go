@@ -171,9 +171,11 @@ func tellEvidence(w *told, t *testing.T) {
 		"list with more":         func(s *scene) { s.raw.IMA = append(bytes.Clone(s.raw.IMA), 0) },
 		"previous epoch higher":  func(s *scene) { s.want.Previous = evidence.Clock{Epoch: verdict.Epoch{Reset: 9}} },
 		"list of another epoch": func(s *scene) {
-			s.remember(s.passes())
+			v := s.passes()
+			s.remember(v)
 			s.want.IMA.Epoch.Reset = 7
-			s.raw.BootLog, s.raw.IMA = s.log.Bytes(), s.list.Bytes()[s.raw.BootID[0]:]
+			entries := slices.Collect(v.IMA().Entries())
+			s.raw.IMA = s.list.Bytes()[entries[1].Offset:]
 		},
 		"list of another epoch, cut": func(s *scene) {
 			s.remember(s.passes())
