@@ -132,13 +132,13 @@ func TestRecordsSayWhy(t *testing.T) {
 		"a recorded challenge with a nonce or exporter of a wrong":      func(r *evidence.Record) { r.Challenges[0].Exporter = nil },
 		"a recorded challenge with a block hash of a wrong size":        func(r *evidence.Record) { r.Challenge.Block = []byte{1} },
 		"a recorded challenge with a block hash of a wrong":             func(r *evidence.Record) { r.Challenges[0].Block = []byte{1} },
-		"attributes 0x00000000":     func(r *evidence.Record) { r.AK = nil },
-		"record of format":   func(r *evidence.Record) { r.Format = "x" },
-		"record of the bank": func(r *evidence.Record) { r.Bank = "sha1" },
-		"not UTC in whole":   func(r *evidence.Record) { r.At = r.At.Add(1) },
-		"missing or altered": func(r *evidence.Record) { r.BootLog[0]++ },
-		"is missing":         func(r *evidence.Record) { r.IMAEarlier = []evidence.Digest{{1}} },
-		"10 PCRs asked for":  func(r *evidence.Record) { r.PCRs = r.PCRs[:10] },
+		"attributes 0x00000000":                                         func(r *evidence.Record) { r.AK = nil },
+		"record of format":                                              func(r *evidence.Record) { r.Format = "x" },
+		"record of the bank":                                            func(r *evidence.Record) { r.Bank = "sha1" },
+		"not UTC in whole":                                              func(r *evidence.Record) { r.At = r.At.Add(1) },
+		"missing or altered":                                            func(r *evidence.Record) { r.BootLog[0]++ },
+		"is missing":                                                    func(r *evidence.Record) { r.IMAEarlier = []evidence.Digest{{1}} },
+		"10 PCRs asked for":                                             func(r *evidence.Record) { r.PCRs = r.PCRs[:10] },
 	} {
 		s := newScene(t)
 		s.passes()
