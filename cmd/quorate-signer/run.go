@@ -54,7 +54,7 @@ Exit codes: 0 good, 1 refused, 2 wrong usage, 3 could not tell.`,
 	f.StringVar(&over.Address, "address", "", "override signer.address: the node's priv_validator_laddr, unix:///path or tcp://host:port")
 	f.StringArrayVar(&over.Callers, "caller", nil, "override signer.callers: a user (unix) or node id (tcp) that may use the key")
 	cmd.AddCommand(newSignerCreate(o), newSignerImport(o), newSignerStatus(o), newSignerPredict(o), newSignerApprove(o),
-		newSignerGrant(o), newSignerAccept(o), newSignerKeygen(o))
+		newSignerGrant(o), newSignerAccept(o), newSignerKeygen(o), newSignerRotate(o), newSignerRaise(o), newSignerRecover(o))
 	return cmd
 }
 
