@@ -281,3 +281,51 @@ func TestStorePrunes(t *testing.T) {
 		t.Errorf("from %d", from)
 	}
 }
+
+// A chain that ran without a gate goes on behind one: its blocks before are its
+// own, and from the next one on the gate decides.
+func TestAdoption(t *testing.T) {
+	r := newRig(t, 4, func(rules *power.Rules) { rules.UnattestedUntil = 5 })
+	adoption := &cometbft.Adoption{Height: 3, Time: birth}
+	for i := range 4 {
+		adoption.Validators = append(adoption.Validators, power.Power{Key: "ed25519:" + b64(keyOf(i)), Power: 10})
+	}
+	var bare []byte
+	for h := range int64(3) {
+		res, err := r.app.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{Height: h + 1, Txs: [][]byte{[]byte("a=1")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.app.Commit(ctx, &abci.RequestCommit{}); err != nil {
+			t.Fatal(err)
+		}
+		bare = res.AppHash
+	}
+	if _, err := r.gate.Info(ctx, &abci.RequestInfo{}); err == nil {
+		t.Fatal("an application at height 3 and a gate that knows nothing")
+	}
+	r.gate.Adopt = &cometbft.Adoption{Height: 4, Time: birth, Validators: adoption.Validators}
+	if _, err := r.gate.Info(ctx, &abci.RequestInfo{}); err == nil {
+		t.Fatal("adopted at another height")
+	}
+	r.gate.Adopt = adoption
+	info, err := r.gate.Info(ctx, &abci.RequestInfo{})
+	if err != nil || info.LastBlockHeight != 3 || !bytes.Equal(info.LastBlockAppHash, bare) {
+		t.Fatalf("%v %v, want the application's own hash", info, err)
+	}
+	hash := sha256.Sum256([]byte("block 4"))
+	res, err := r.gate.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{
+		Height: 4, Time: birth.Add(time.Minute), Hash: hash[:], Txs: [][]byte{[]byte(fmt.Sprintf("val=ed25519!%s!10", b64(keyOf(9))))},
+	})
+	if err != nil || bytes.Equal(res.AppHash, bare) || len(res.ValidatorUpdates) != 0 {
+		t.Fatalf("%v %v, want another hash and nobody new", res, err)
+	}
+	r.commit()
+	if n := len(r.gate.State().Effective()); n != 4 {
+		t.Errorf("%d validators", n)
+	}
+	r.boot()
+	if info, err = r.gate.Info(ctx, &abci.RequestInfo{}); err != nil || info.LastBlockHeight != 4 || !bytes.Equal(info.LastBlockAppHash, res.AppHash) {
+		t.Errorf("after a restart: %v %v", info, err)
+	}
+}

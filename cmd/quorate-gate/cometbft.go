@@ -26,6 +26,7 @@ type between struct {
 	rules              string
 	founding           []string
 	trusted            []string
+	adopt              string
 	data               string
 }
 
@@ -72,6 +73,7 @@ out is as shown:
 	f.StringVar(&p.rules, "rules", "", "rules `file`")
 	f.StringArrayVar(&p.founding, "founder", nil, "bundle `file` of a genesis validator, or a command to start with; several, in the same order everywhere")
 	f.StringArrayVar(&p.trusted, "trust-peer", nil, "peer `id` that this node lets in without an admission, with filter_peers; several")
+	f.StringVar(&p.adopt, "adopt", "", "`file` of quorate-gate adopt, to put the gate before a chain that ran without one")
 	f.StringVar(&p.data, "data", "", "`folder` for the gate's state")
 	return cmd
 }
@@ -90,6 +92,10 @@ func (p *between) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	adoption, err := readAdoption(p.adopt)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(p.data, 0o700); err != nil {
 		return unknown(err, "")
 	}
@@ -98,7 +104,7 @@ func (p *between) run(cmd *cobra.Command) error {
 		return unknown(fmt.Errorf("%s: %w", p.data, err), "is another gate running on this folder?")
 	}
 	defer db.Close()
-	return p.serve(cmd, cometbft.Config{Schedule: schedule, Founding: founding, Trusted: p.trusted, Store: cometbft.NewStore(db)})
+	return p.serve(cmd, cometbft.Config{Schedule: schedule, Founding: founding, Trusted: p.trusted, Adopt: adoption, Store: cometbft.NewStore(db)})
 }
 
 func (p *between) schedule() (*power.Schedule, error) {
