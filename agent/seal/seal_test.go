@@ -177,7 +177,7 @@ func (h *host) empty() {
 	}
 }
 
-func TestMovedPCRIsRefused(t *testing.T) {
+func TestA162_NoKeyAfterAPCRMoved(t *testing.T) {
 	h := newHost(t)
 	k, a := h.create(h.terms()), []Approval{h.approve()}
 	h.extend(7)
