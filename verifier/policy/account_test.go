@@ -124,8 +124,8 @@ func parsePolicy(text []byte) (interface{ Print() []byte }, error) { return Pars
 
 func parseManifest(text []byte) (interface{ Print() []byte }, error) { return ParseManifest(text) }
 
-// values are put in place of a part of the full policy.
-var values = []struct {
+// edits are put in place of a part of the full policy.
+var edits = []struct {
 	old    string
 	values []string
 }{
@@ -220,7 +220,7 @@ func TestAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range values {
+	for _, row := range edits {
 		for _, value := range row.values {
 			tell(&out, fmt.Sprintf("policy, %.60q", value), edit(t, ruleless, row.old, value), string(p.Print()), parsePolicy)
 		}
