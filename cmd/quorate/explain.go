@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/admission/power"
 	"github.com/quorate/quorate/verifier/verdict"
 )
 
@@ -25,13 +26,13 @@ type checksView struct {
 	Checks []checkView `json:"checks"`
 }
 
-// allChecks are the checks of verifiers and of admissions.
+// allChecks are the checks of verifiers, of admissions and of gates.
 func allChecks() []checkView {
 	var all []checkView
 	for _, c := range verdict.Checks() {
 		all = append(all, checkView{string(c.ID), c.Title, c.Protects, c.Got, c.Want, c.Remedy})
 	}
-	for _, c := range admission.Checks() {
+	for _, c := range append(admission.Checks(), power.Checks()...) {
 		all = append(all, checkView{string(c.ID), c.Title, c.Protects, c.Got, c.Want, c.Remedy})
 	}
 	return all

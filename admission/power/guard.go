@@ -1,0 +1,153 @@
+package power
+
+import (
+	"maps"
+	"slices"
+)
+
+// settle decides the set of the next heights and returns what changes. It
+// removes who lapsed, unless that would take more than the guard allows (R3):
+// then nobody leaves or joins, and only less power is taken where the
+// application wants less.
+func (r *run) settle() []Power {
+	lapsed, frozen := r.lapsed()
+	r.freeze(frozen)
+	target := r.reduced()
+	if !frozen {
+		target = r.allowed()
+	}
+	total := sum(slices.Collect(maps.Values(target)))
+	if total == 0 || total > MaxTotalPower { // R4; consensus would stop in either case
+		r.event("held", [2]string{"total", num(uint64(total))})
+		return nil
+	}
+	if lapsed > 0 && !frozen {
+		r.removals = append(r.removals, removal{r.height, lapsed})
+	}
+	return r.tell(target)
+}
+
+// lapsed returns the power of members of the set that the application still
+// wants and that no longer may vote, and whether so much of it lapsed that fewer
+// than a quorum of the set at the start of the window would stay.
+func (r *run) lapsed() (power int64, frozen bool) {
+	standing := int64(0)
+	for key, v := range r.validators {
+		switch {
+		case v.Effective == 0 || v.Desired == 0:
+		case r.mayVote(key, r.rules):
+			standing += v.Effective
+		default:
+			power += v.Effective
+		}
+	}
+	start := standing + power
+	for _, m := range r.removals {
+		start += m.power
+	}
+	return power, power > 0 && 3*standing <= 2*start
+}
+
+func (r *run) freeze(on bool) {
+	switch {
+	case on && r.frozen == 0:
+		r.frozen = r.height
+		r.event("frozen", [2]string{"height", num(r.height)})
+	case !on && r.frozen != 0:
+		r.event("thawed", [2]string{"since", num(r.frozen)})
+		r.frozen = 0
+	}
+}
+
+// allowed is R1: what the application asks for, for those who may vote, within
+// the caps.
+func (r *run) allowed() map[string]int64 {
+	target := map[string]int64{}
+	for key, v := range r.validators {
+		if v.Desired > 0 && r.mayVote(key, r.rules) {
+			target[key] = v.Desired
+		}
+	}
+	r.limit(target)
+	return target
+}
+
+// reduced is the set as it is, less what the application takes away itself.
+func (r *run) reduced() map[string]int64 {
+	target := map[string]int64{}
+	for key, v := range r.validators {
+		if p := min(v.Effective, v.Desired); p > 0 {
+			target[key] = p
+		}
+	}
+	return target
+}
+
+// tell records the new set and returns the differences, ascending by key. It
+// never names a key that neither was nor will be in the set (R4).
+func (r *run) tell(target map[string]int64) []Power {
+	var updates []Power
+	for _, key := range slices.Sorted(maps.Keys(r.validators)) {
+		v := r.validators[key]
+		if v.Effective != target[key] {
+			updates = append(updates, Power{key, target[key]})
+			r.event("power", [2]string{"key", key}, [2]string{"from", num(uint64(v.Effective))}, [2]string{"to", num(uint64(target[key]))})
+			v.Effective = target[key]
+			r.validators[key] = v
+		}
+		r.prune(key, v)
+	}
+	r.touch()
+	return updates
+}
+
+// prune forgets a key that nobody wants and that has no power.
+func (r *run) prune(key string, v Validator) {
+	if v.Desired == 0 && v.Effective == 0 {
+		delete(r.validators, key)
+	}
+}
+
+// touch notes which bindings of hosts are in use, and forgets those that have
+// cooled down (R5).
+func (r *run) touch() {
+	for _, id := range slices.Sorted(maps.Keys(r.hosts)) {
+		if h := r.hosts[id]; r.inUse(id, h) {
+			h.Last = r.height
+			r.hosts[id] = h
+		} else if h.Last+r.rules.CoolDown < r.height {
+			r.forget(id, h)
+		}
+	}
+}
+
+// inUse reports whether a host's seat stands or its key has power.
+func (r *run) inUse(id string, h Host) bool {
+	own := r.seats[h.Node].Host == id
+	return own && r.stands(h.Node, r.rules) || h.Key != "" && (own || r.keys[h.Key] == "") && r.validators[h.Key].Effective > 0
+}
+
+func (r *run) forget(id string, h Host) {
+	delete(r.hosts, id)
+	if seat, ok := r.seats[h.Node]; ok && seat.Host == id {
+		r.vacate(h.Node)
+	}
+}
+
+// vacate removes a node's seat.
+func (r *run) vacate(node string) {
+	delete(r.keys, r.seats[node].Key)
+	delete(r.seats, node)
+}
+
+// sum adds powers and stops at the largest number.
+func sum(powers []int64) int64 {
+	total := int64(0)
+	for _, p := range powers {
+		if total+p < total {
+			return 1<<63 - 1
+		}
+		total += p
+	}
+	return total
+}

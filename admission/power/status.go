@@ -1,0 +1,130 @@
+package power
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/quorate/quorate/admission"
+)
+
+// Status is a state for people and their tools.
+type Status struct {
+	Height     uint64            `json:"height"`
+	Time       time.Time         `json:"time"`
+	Frozen     uint64            `json:"frozen,omitempty"` // since this height
+	Total      int64             `json:"total"`            // effective power of all
+	Rules      string            `json:"rules"`
+	Validators []ValidatorStatus `json:"validators"`
+	Nodes      []NodeStatus      `json:"nodes"`
+	Retired    []RetiredStatus   `json:"retired,omitempty"`
+}
+
+// ValidatorStatus is a consensus key that has power or that the application
+// wants to have some.
+type ValidatorStatus struct {
+	Key       string `json:"key"`
+	Node      string `json:"node,omitempty"`
+	Desired   int64  `json:"desired"`
+	Effective int64  `json:"effective"`
+	Reason    string `json:"reason"` // why it has what it has
+}
+
+// NodeStatus is a node's seat.
+type NodeStatus struct {
+	Node     string           `json:"node"`
+	Role     string           `json:"role"`
+	Host     string           `json:"host"`
+	Key      string           `json:"key,omitempty"`
+	Policy   string           `json:"policy"`
+	Ends     time.Time        `json:"ends"`
+	Stands   bool             `json:"stands"`
+	Extended bool             `json:"extended,omitempty"`
+	Bundle   admission.Digest `json:"bundle"`
+	Accepted uint64           `json:"accepted"`
+	Peers    []string         `json:"peers,omitempty"`
+}
+
+// RetiredStatus is a verifier key or policy that is out of service, or will be.
+type RetiredStatus struct {
+	What string    `json:"what"`
+	Ends time.Time `json:"ends"`
+}
+
+// Status returns the state for people. Reasons are for reading, not for programs.
+func (s *State) Status(schedule *Schedule) Status {
+	rules := schedule.At(max(s.height, 1))
+	out := Status{Height: s.height, Time: s.time, Frozen: s.frozen, Rules: s.rules}
+	for _, key := range slices.Sorted(maps.Keys(s.validators)) {
+		v := s.validators[key]
+		out.Total += v.Effective
+		out.Validators = append(out.Validators, ValidatorStatus{key, s.keys[key], v.Desired, v.Effective, s.reason(key, v, rules)})
+	}
+	for _, node := range slices.Sorted(maps.Keys(s.seats)) {
+		seat := s.seats[node]
+		out.Nodes = append(out.Nodes, NodeStatus{
+			Node: node, Role: seat.Role, Host: seat.Host, Key: seat.Key, Policy: seat.Policy.String(), Ends: s.end(seat),
+			Stands: s.stands(node, rules), Extended: seat.Extended, Bundle: seat.Bundle, Accepted: seat.Accepted, Peers: s.peersOf(node),
+		})
+	}
+	for _, what := range slices.Sorted(maps.Keys(s.retired)) {
+		out.Retired = append(out.Retired, RetiredStatus{what, s.retired[what]})
+	}
+	return out
+}
+
+func (s *State) peersOf(node string) []string {
+	var out []string
+	for id, n := range s.peers {
+		if n == node {
+			out = append(out, id)
+		}
+	}
+	return slices.Sorted(slices.Values(out))
+}
+
+func (s *State) reason(key string, v Validator, rules Rules) string {
+	standing := s.mayVote(key, rules)
+	switch {
+	case v.Desired == 0:
+		return "the application wants it to leave"
+	case standing && v.Effective == v.Desired:
+		return "admitted until " + s.until(key, rules)
+	case standing && v.Effective < v.Desired && s.frozen == 0:
+		return "limited by the cap of " + s.member(key)
+	case s.frozen != 0:
+		return cmp.Or(s.lapse(key, standing), "admitted") + "; the set is frozen since height " + num(s.frozen)
+	}
+	return s.lapse(key, standing)
+}
+
+func (s *State) until(key string, rules Rules) string {
+	if node, ok := s.keys[key]; ok && s.stands(node, rules) {
+		return formatTime(s.end(s.seats[node]))
+	}
+	return "height " + num(rules.UnattestedUntil) + ", unattested"
+}
+
+func (s *State) lapse(key string, standing bool) string {
+	node, ok := s.keys[key]
+	switch {
+	case standing:
+		return ""
+	case !ok:
+		return "no admission"
+	case s.seats[node].Role != RoleValidator:
+		return "admitted as " + s.seats[node].Role
+	case !s.time.Before(s.end(s.seats[node])):
+		return "admission ended at " + formatTime(s.end(s.seats[node]))
+	}
+	return "barred by its verifiers"
+}
+
+// Peer reports whether a peer of the ledger's network belongs to a node whose
+// admission stands. While founders are unattested, everyone may connect.
+func (s *State) Peer(id string, schedule *Schedule) bool {
+	rules := schedule.At(max(s.height, 1))
+	node, ok := s.peers[id]
+	return ok && s.stands(node, rules) || rules.UnattestedUntil > 0 && s.height <= rules.UnattestedUntil
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
+	"github.com/spf13/cobra"
+
+	"github.com/quorate/quorate/admission/cometbft"
+	"github.com/quorate/quorate/admission/power"
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	var node string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show who has power, what they should have, until when, and why",
+		Long: `status asks a gated node for every validator's desired and effective power, the
+admission behind it and its end, and whether the set is frozen.
+
+Exit code 0: a quorum stands. 1: the set is frozen. 3: no answer.`,
+		Example: "  quorate-gate status --node http://127.0.0.1:26657",
+		Args:    exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			return c.status(ctx, node)
+		},
+	}
+	cmd.Flags().StringVar(&node, "node", "http://127.0.0.1:26657", "`URL` of a node's RPC server")
+	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how `long` to wait")
+	return cmd
+}
+
+func (c *cli) status(ctx context.Context, node string) error {
+	client, err := rpchttp.New(node, "/websocket")
+	if err != nil {
+		return usagef("", "--node: %v", err)
+	}
+	res, err := client.ABCIQuery(ctx, cometbft.PathStatus, nil)
+	if err == nil && res.Response.IsErr() {
+		err = errors.New(res.Response.Log)
+	}
+	var s power.Status
+	if err == nil {
+		err = json.Unmarshal(res.Response.Value, &s)
+	}
+	if err != nil {
+		return unknown(err, "is the node running behind a gate, and its RPC server at "+node+"?")
+	}
+	if c.json {
+		printJSON(c.out, s)
+	} else {
+		c.printStatus(s)
+	}
+	if s.Frozen > 0 {
+		return answered{}
+	}
+	return nil
+}
+
+func (c *cli) printStatus(s power.Status) {
+	fmt.Fprintf(c.out, "height %d, %s, total power %d\n", s.Height, s.Time.Format(time.RFC3339), s.Total)
+	if s.Frozen > 0 {
+		fmt.Fprintf(c.out, "FROZEN since height %d: fewer than a quorum can prove themselves; only renewals count\n", s.Frozen)
+	}
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\nKEY\tNODE\tDESIRED\tEFFECTIVE\tREASON")
+	for _, v := range s.Validators {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", v.Key, v.Node, v.Desired, v.Effective, v.Reason)
+	}
+	fmt.Fprintln(w, "\nNODE\tROLE\tSTANDS\tENDS\tHOST")
+	for _, n := range s.Nodes {
+		fmt.Fprintf(w, "%s\t%s\t%t\t%s\t%.16s…\n", n.Node, n.Role, n.Stands, n.Ends.Format(time.RFC3339), n.Host)
+	}
+	for _, r := range s.Retired {
+		fmt.Fprintf(w, "retired\t%s\t\t%s\t\n", r.What, r.Ends.Format(time.RFC3339))
+	}
+	_ = w.Flush() // writes to standard output; there is nobody to tell
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
+	"github.com/spf13/cobra"
+
+	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/admission/cometbft"
+)
+
+// submitView is what became of what was submitted.
+type submitView struct {
+	Accepted bool               `json:"accepted"`
+	Hash     string             `json:"hash"`             // of the transaction
+	Height   int64              `json:"height,omitempty"` // of the block that holds it; 0 if none does
+	Refusal  *admission.Refusal `json:"refusal,omitempty"`
+}
+
+func (c *cli) submitCommand() *cobra.Command {
+	var node string
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "submit FILE",
+		Short: "Submit a bundle, a roster or a signed command, and wait for the block",
+		Long: `submit sends a file to the ledger as a transaction of the gate, and waits until
+a block holds it: the bundle that quorate-agent keeps, a verifier's roster, or a
+command that operators signed. Anyone may submit; what counts are the signatures
+inside.
+
+Exit code 0: accepted. 1: refused, and the check says why. 3: no answer in time.`,
+		Example: "  quorate-gate submit --node http://127.0.0.1:26657 /var/lib/quorate/bundle",
+		Args:    exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			return c.submit(ctx, node, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&node, "node", "http://127.0.0.1:26657", "`URL` of a node's RPC server")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "how `long` to wait")
+	return cmd
+}
+
+func (c *cli) submit(ctx context.Context, node, path string) error {
+	payload, err := os.ReadFile(path)
+	if err != nil {
+		return unknown(err, "")
+	}
+	client, err := rpchttp.New(node, "/websocket")
+	if err != nil {
+		return usagef("", "--node: %v", err)
+	}
+	view, err := send(ctx, client, payload)
+	if err != nil {
+		return unknown(err, "is the node running, and its RPC server at "+node+"?")
+	}
+	if c.json {
+		printJSON(c.out, view)
+	} else {
+		c.printSubmit(view)
+	}
+	if !view.Accepted {
+		return answered{}
+	}
+	return nil
+}
+
+// send broadcasts the transaction and waits for it in a block.
+func send(ctx context.Context, client *rpchttp.HTTP, payload []byte) (submitView, error) {
+	res, err := client.BroadcastTxSync(ctx, cometbft.Tx(payload))
+	if err != nil {
+		return submitView{}, err
+	}
+	view := submitView{Hash: res.Hash.String()}
+	if res.Code != 0 {
+		view.Refusal = refusalOf(res.Log)
+		return view, nil
+	}
+	for tick := time.NewTicker(200 * time.Millisecond); ; {
+		tx, err := client.Tx(ctx, res.Hash, false)
+		if err == nil {
+			tick.Stop()
+			view.Height, view.Accepted, view.Refusal = tx.Height, tx.TxResult.Code == 0, refusalOf(tx.TxResult.Log)
+			return view, nil
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return view, fmt.Errorf("transaction %s is in no block that the node has indexed: %w", view.Hash, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// refusalOf reads a log of the gate.
+func refusalOf(log string) *admission.Refusal {
+	if log == "" {
+		return nil
+	}
+	r := &admission.Refusal{}
+	if json.Unmarshal([]byte(log), r) != nil {
+		r.Message = log
+	}
+	return r
+}
+
+func (c *cli) printSubmit(v submitView) {
+	if v.Accepted {
+		fmt.Fprintf(c.out, "accepted in block %d, transaction %s\n", v.Height, v.Hash)
+		return
+	}
+	fmt.Fprintln(c.out, "refused")
+	if r := v.Refusal; r != nil {
+		for _, line := range [][2]string{
+			{"check", string(r.Check)}, {"what", r.Message}, {"where", r.Where}, {"got", r.Got}, {"want", r.Want}, {"remedy", r.Remedy},
+		} {
+			if line[1] != "" {
+				fmt.Fprintf(c.out, "  %-7s %s\n", line[0], line[1])
+			}
+		}
+	}
+}
