@@ -12,7 +12,7 @@ import (
 
 // Limits of rules.
 const (
-	MaxBeaconAge = 4096    // blocks whose hashes a state remembers
+	MaxBeaconAge = 1024    // blocks whose hashes a state remembers
 	maxBlocks    = 1 << 32 // of a window or cool-down
 	maxNotice    = 90 * 24 * time.Hour
 	perMille     = 1000

@@ -18,8 +18,8 @@ import (
 	"github.com/quorate/quorate/admission/power"
 )
 
-// proxy is what the command is told.
-type proxy struct {
+// between is what the command is told.
+type between struct {
 	listen, listenABCI string
 	app, appABCI       string
 	consortia          []string
@@ -29,7 +29,7 @@ type proxy struct {
 }
 
 func (c *cli) cometbftCommand() *cobra.Command {
-	p := &proxy{}
+	p := &between{}
 	cmd := &cobra.Command{
 		Use:   "cometbft --listen ADDRESS --app ADDRESS --consortium FILE --data DIR",
 		Short: "Gate voting power between a CometBFT node and its application",
@@ -74,7 +74,7 @@ out is as shown:
 	return cmd
 }
 
-func (p *proxy) run(cmd *cobra.Command) error {
+func (p *between) run(cmd *cobra.Command) error {
 	for flag, value := range map[string]string{"--listen": p.listen, "--app": p.app, "--data": p.data} {
 		if value == "" {
 			return usagef("more: quorate-gate cometbft --help", "%s is missing", flag)
@@ -99,7 +99,7 @@ func (p *proxy) run(cmd *cobra.Command) error {
 	return p.serve(cmd, cometbft.Config{Schedule: schedule, Founders: founders, Store: cometbft.NewStore(db)})
 }
 
-func (p *proxy) schedule() (*power.Schedule, error) {
+func (p *between) schedule() (*power.Schedule, error) {
 	files, err := readAll(p.consortia)
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func readAll(paths []string) ([][]byte, error) {
 
 // serve connects to the application, then listens, until one of them hangs up
 // or the context ends.
-func (p *proxy) serve(cmd *cobra.Command, cfg cometbft.Config) error {
+func (p *between) serve(cmd *cobra.Command, cfg cometbft.Config) error {
 	logger := cmtlog.NewTMLogger(cmtlog.NewSyncWriter(cmd.ErrOrStderr()))
 	clients, err := p.dial(cmd.Context(), logger)
 	defer func() {
@@ -170,7 +170,7 @@ func (p *proxy) serve(cmd *cobra.Command, cfg cometbft.Config) error {
 
 // dial opens the four connections that a node would open, and waits for an
 // application that is not there yet.
-func (p *proxy) dial(ctx context.Context, logger cmtlog.Logger) ([]abcicli.Client, error) {
+func (p *between) dial(ctx context.Context, logger cmtlog.Logger) ([]abcicli.Client, error) {
 	var clients []abcicli.Client
 	for range 4 {
 		client, err := abcicli.NewClient(p.app, p.appABCI, false)

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/cometbft/cometbft/mempool"
 	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
+	cmttypes "github.com/cometbft/cometbft/types"
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/admission"
@@ -73,26 +76,34 @@ func (c *cli) submit(ctx context.Context, node, path string) error {
 
 // send broadcasts the transaction and waits for it in a block.
 func send(ctx context.Context, client *rpchttp.HTTP, payload []byte) (submitView, error) {
-	res, err := client.BroadcastTxSync(ctx, cometbft.Tx(payload))
-	if err != nil {
-		return submitView{}, err
-	}
-	view := submitView{Hash: res.Hash.String()}
-	if res.Code != 0 {
+	tx := cmttypes.Tx(cometbft.Tx(payload))
+	view := submitView{Hash: fmt.Sprintf("%X", tx.Hash())}
+	res, err := client.BroadcastTxSync(ctx, tx)
+	switch {
+	case err != nil && strings.Contains(err.Error(), mempool.ErrTxInCache.Error()): // submitted before
+	case err != nil:
+		return view, err
+	case res.Code != 0:
 		view.Refusal = refusalOf(res.Log)
 		return view, nil
 	}
+	err = view.await(ctx, client, tx.Hash())
+	return view, err
+}
+
+// await polls until a block holds the transaction.
+func (v *submitView) await(ctx context.Context, client *rpchttp.HTTP, hash []byte) error {
 	for tick := time.NewTicker(200 * time.Millisecond); ; {
-		tx, err := client.Tx(ctx, res.Hash, false)
+		tx, err := client.Tx(ctx, hash, false)
 		if err == nil {
 			tick.Stop()
-			view.Height, view.Accepted, view.Refusal = tx.Height, tx.TxResult.Code == 0, refusalOf(tx.TxResult.Log)
-			return view, nil
+			v.Height, v.Accepted, v.Refusal = tx.Height, tx.TxResult.Code == 0, refusalOf(tx.TxResult.Log)
+			return nil
 		}
 		select {
 		case <-ctx.Done():
 			tick.Stop()
-			return view, fmt.Errorf("transaction %s is in no block that the node has indexed: %w", view.Hash, ctx.Err())
+			return fmt.Errorf("transaction %s is in no block that the node has indexed: %w", v.Hash, ctx.Err())
 		case <-tick.C:
 		}
 	}

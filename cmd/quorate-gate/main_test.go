@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cometbft/cometbft/abci/example/kvstore"
+	"github.com/cometbft/cometbft/abci/server"
+	cfg "github.com/cometbft/cometbft/config"
+	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
+	cmtlog "github.com/cometbft/cometbft/libs/log"
+	"github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
+	"github.com/cometbft/cometbft/proxy"
+	cmttypes "github.com/cometbft/cometbft/types"
+
+	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/simulator/issuer"
+)
+
+// TestMain lets tests start the program itself as a process.
+func TestMain(m *testing.M) {
+	if os.Getenv("QUORATE_GATE_TEST_RUN") != "" {
+		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	// A node whose application hangs up ends its process with SIGTERM; here that is
+	// the test.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
+	os.Exit(m.Run())
+}
+
+const limit = 60 * time.Second
+
+// world is an application, a gate and a node, each by sockets as in production:
+// the application and the node in this process, the gate in its own.
+type world struct {
+	*testing.T
+	*issuer.Network
+	dir     string
+	pv      *privval.FilePV
+	founder []byte
+	gate    *exec.Cmd
+	node    *node.Node
+	rpc     string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{T: t, dir: t.TempDir()}
+	var err error
+	w.Network, err = issuer.New(issuer.Setup{Threshold: 2, Ledger: admission.Ledger{ID: "example-1", Genesis: sha256.Sum256([]byte("genesis"))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pv = privval.GenFilePV(filepath.Join(w.dir, "key.json"), filepath.Join(w.dir, "state.json"))
+	w.founder = w.bundle(time.Hour)
+	w.write("consortium.yaml", w.File)
+	w.write("founder.bundle", w.founder)
+	return w
+}
+
+func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
+
+func (w *world) write(name string, content []byte) {
+	w.Helper()
+	if err := os.WriteFile(w.path(name), content, 0o600); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) bundle(lasts time.Duration, members ...string) []byte {
+	w.Helper()
+	now := time.Now().Truncate(time.Second)
+	b, err := w.Bundle(issuer.Node{
+		ID: "org-a/validator-1", ConsensusKey: ed25519.PublicKey(w.pv.Key.PubKey.Bytes()), NotBefore: now, NotAfter: now.Add(lasts),
+	}, members...)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return b
+}
+
+// serveApplication is kvstore behind a socket.
+func (w *world) serveApplication() {
+	w.Helper()
+	s, err := server.NewServer("unix://"+w.path("app.sock"), "socket", kvstore.NewInMemoryApplication())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = s.Stop() })
+}
+
+func (w *world) startGate(transport string) {
+	w.Helper()
+	w.gate = exec.Command(os.Args[0], "cometbft", "--listen", "unix://"+w.path("gate.sock"), "--abci", transport, "--app", "unix://"+w.path("app.sock"),
+		"--consortium", w.path("consortium.yaml"), "--founder", w.path("founder.bundle"), "--data", w.path("gate"))
+	w.gate.Env = append(os.Environ(), "QUORATE_GATE_TEST_RUN=1")
+	var log bytes.Buffer
+	w.gate.Stderr = &log
+	if err := w.gate.Start(); err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		_ = w.gate.Process.Kill()
+		_ = w.gate.Wait()
+		if w.Failed() {
+			w.Logf("gate:\n%s", log.String())
+		}
+	})
+	w.until("the gate listens", func() bool {
+		c, err := net.Dial("unix", w.path("gate.sock"))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+}
+
+func (w *world) startNode(transport string) {
+	w.Helper()
+	c := cfg.TestConfig().SetRoot(w.dir)
+	c.P2P.PexReactor = false
+	c.DBBackend = "memdb"
+	c.P2P.ListenAddress = "tcp://" + freeAddress(w.T)
+	w.rpc = "tcp://" + freeAddress(w.T)
+	c.RPC.ListenAddress = w.rpc
+	c.RPC.GRPCListenAddress = ""
+	c.Consensus.TimeoutCommit = 50 * time.Millisecond
+	genesis := &cmttypes.GenesisDoc{
+		ChainID: "example-1", GenesisTime: time.Now(), ConsensusParams: cmttypes.DefaultConsensusParams(),
+		Validators: []cmttypes.GenesisValidator{{PubKey: w.pv.Key.PubKey, Power: 10}},
+	}
+	if err := genesis.ValidateAndComplete(); err != nil {
+		w.Fatal(err)
+	}
+	var err error
+	w.node, err = node.NewNode(c, w.pv, &p2p.NodeKey{PrivKey: cmted25519.GenPrivKey()},
+		proxy.NewRemoteClientCreator("unix://"+w.path("gate.sock"), transport, true),
+		func() (*cmttypes.GenesisDoc, error) { return genesis, nil }, cfg.DefaultDBProvider,
+		node.DefaultMetricsProvider(c.Instrumentation), cmtlog.NewNopLogger())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := w.node.Start(); err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		_ = w.node.Stop()
+		w.node.Wait()
+	})
+	w.until("blocks", func() bool { return w.node.BlockStore().Height() >= 2 })
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (w *world) until(what string, ok func() bool) {
+	w.Helper()
+	for began := time.Now(); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > limit {
+			w.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+// quorateGate runs the program here and returns its exit code and output.
+func quorateGate(args ...string) (int, string, string) {
+	var out, err bytes.Buffer
+	code := run(args, strings.NewReader(""), &out, &err)
+	return code, out.String(), err.String()
+}
+
+// Between a node and an application that both know nothing of it, over sockets
+// and over gRPC.
+func TestProxy(t *testing.T) {
+	for _, transport := range []string{"socket", "grpc"} {
+		t.Run(transport, func(t *testing.T) {
+			w := newWorld(t)
+			w.serveApplication()
+			w.startGate(transport)
+			w.startNode(transport)
+			w.submits()
+			w.shows()
+			w.stops()
+		})
+	}
+}
+
+func (w *world) submits() {
+	w.Helper()
+	w.write("few.bundle", w.bundle(2*time.Hour, "org-a"))
+	code, out, _ := quorateGate("submit", "--json", "--node", w.rpc, w.path("few.bundle"))
+	var v submitView
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != exitRefused || v.Accepted || v.Refusal == nil || v.Refusal.Check != admission.Threshold {
+		w.Fatalf("one admission of two: exit %d, %s (%v)", code, out, err)
+	}
+	w.write("new.bundle", w.bundle(2*time.Hour))
+	code, out, errs := quorateGate("submit", "--node", w.rpc, w.path("new.bundle"))
+	if code != exitGood || !strings.HasPrefix(out, "accepted in block ") {
+		w.Fatalf("a renewal: exit %d, %s%s", code, out, errs)
+	}
+	if code, again, _ := quorateGate("submit", "--node", w.rpc, w.path("new.bundle")); code != exitGood || again != out {
+		w.Fatalf("the same again: exit %d, %s, before %s", code, again, out)
+	}
+	if code, _, errs := quorateGate("submit", "--node", w.rpc, w.path("missing")); code != exitUnknown {
+		w.Fatalf("no file: exit %d, %s", code, errs)
+	}
+}
+
+func (w *world) shows() {
+	w.Helper()
+	code, out, errs := quorateGate("status", "--json", "--node", w.rpc)
+	var s power.Status
+	if err := json.Unmarshal([]byte(out), &s); err != nil || code != exitGood || len(s.Validators) != 1 || s.Validators[0].Effective != 10 || s.Validators[0].Node != "org-a/validator-1" {
+		w.Fatalf("exit %d, %s%s (%v)", code, out, errs, err)
+	}
+	if code, out, _ = quorateGate("status", "--node", w.rpc); code != exitGood || !strings.Contains(out, "org-a/validator-1") {
+		w.Fatalf("exit %d, %s", code, out)
+	}
+}
+
+// stops ends the gate as systemd would.
+func (w *world) stops() {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	_ = w.node.Stop()
+	w.node.Wait()
+	if err := w.gate.Process.Signal(os.Interrupt); err != nil {
+		w.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- w.gate.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			w.Errorf("the gate ended with %v", err)
+		}
+	case <-ctx.Done():
+		w.Error("the gate does not end")
+	}
+}
+
+// What a person gets wrong is told with what to do.
+func TestWrongUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"nonsense"}, {"cometbft"}, {"cometbft", "--listen", "unix://x", "--app", "unix://y", "--data", t.TempDir()}, {"submit"}, {"status", "extra"}, {"status", "--nope"},
+	} {
+		code, _, errs := quorateGate(args...)
+		if code != exitUsage || !strings.Contains(errs, "hint: ") {
+			t.Errorf("%q: exit %d, %q", args, code, errs)
+		}
+	}
+	if code, out, _ := quorateGate(); code != exitGood || !strings.Contains(out, "A first chain with it:") {
+		t.Errorf("no arguments: exit %d, %q", code, out)
+	}
+	if code, _, errs := quorateGate("status", "--node", "http://127.0.0.1:1"); code != exitUnknown || !strings.Contains(errs, "hint: ") {
+		t.Errorf("no node: exit %d, %q", code, errs)
+	}
+}
