@@ -41,7 +41,7 @@ func file(verifier string) string { return admissionsDir + "/" + verifier }
 // load reads a stored admission. One that does not parse is passed over: the
 // verifier sends the next one in time.
 func (s *shelf) load(verifier string) error {
-	data, err := s.state.read(file(verifier))
+	data, err := s.state.Read(file(verifier))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (s *shelf) put(verifier string, item admission.Item, now time.Time) (*Admis
 		return nil, fmt.Errorf("agent: admission by %s: %w", verifier, err)
 	}
 	s.items[verifier] = item
-	return describe(claimed), s.state.write(file(verifier), single.Marshal())
+	return describe(claimed), s.state.Write(file(verifier), single.Marshal())
 }
 
 func describe(s admission.Statement) *AdmissionStatus {
@@ -114,7 +114,7 @@ func (s *shelf) compose(now time.Time) (*BundleStatus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent: bundle: %w", err)
 	}
-	if err := s.state.write(bundleFile, data); err != nil {
+	if err := s.state.Write(bundleFile, data); err != nil {
 		return nil, err
 	}
 	return &BundleStatus{

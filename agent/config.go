@@ -54,6 +54,18 @@ type Config struct {
 	// BootID holds the kernel's random id of this boot, by which a verifier
 	// tells a reboot from a TPM that was reset under a running host.
 	BootID string `yaml:"bootId"`
+	// Signer is for "quorate-agent signer".
+	Signer SignerConfig `yaml:"signer"`
+}
+
+// SignerConfig says which node may use the consensus key, and where it is.
+type SignerConfig struct {
+	// Address is the node's priv_validator_laddr: "unix:///path" or
+	// "tcp://host:port". The node listens, the signer dials.
+	Address string `yaml:"address"`
+	// Callers are who may be there: over a unix socket, users by name or number
+	// (by default the signer's own user); over tcp, node ids, at least one.
+	Callers []string `yaml:"callers"`
 }
 
 // DefaultConfig returns the settings of a usual Linux host. Node and
