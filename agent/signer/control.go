@@ -2,37 +2,22 @@ package signer
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
-	"github.com/quorate/quorate/admission"
-	"github.com/quorate/quorate/agent"
+	"github.com/quorate/quorate/agent/possession"
 	"github.com/quorate/quorate/proto/binding"
 )
-
-// controlTimeout bounds one question on the control socket.
-const controlTimeout = 10 * time.Second
-
-// maxControl bounds a question or an answer, in bytes.
-const maxControl = 16 << 10
-
-// proof answers a question: the signature over the certification's bytes.
-type proof struct {
-	Signature []byte `json:"signature,omitempty"`
-	Error     string `json:"error,omitempty"`
-}
 
 // listen opens the socket on which `quorate-agent join` has the running signer
 // prove that it holds the key. Only our own user and root get an answer.
 func (s *Signer) listen(ctx context.Context) (serve func(), err error) {
-	path := filepath.Join(Dir(s.cfg), controlFile)
+	path := possession.Socket(s.cfg.StateDir)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("signer: control socket: %w", err)
 	}
@@ -56,7 +41,7 @@ func (s *Signer) listen(ctx context.Context) (serve func(), err error) {
 }
 
 func (s *Signer) control(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(possession.Timeout)); err != nil {
 		return err
 	}
 	id, err := peerUser(conn)
@@ -66,14 +51,15 @@ func (s *Signer) control(conn net.Conn) error {
 	if id != 0 && int(id) != os.Geteuid() {
 		return fmt.Errorf("%w: user %d", ErrCaller, id)
 	}
-	var c binding.Certification
-	if err := json.NewDecoder(io.LimitReader(conn, maxControl)).Decode(&c); err != nil {
+	var q possession.Question
+	if err := json.NewDecoder(io.LimitReader(conn, possession.MaxMessage)).Decode(&q); err != nil {
 		return err
 	}
-	sig, err := s.prove(c)
-	answer := proof{Signature: sig}
-	if err != nil {
-		answer.Error = err.Error()
+	answer := possession.Answer{PublicKey: s.key.Terms.PublicKey}
+	if q.Certification != nil {
+		if answer.Signature, err = s.prove(*q.Certification); err != nil {
+			answer.Error = err.Error()
+		}
 	}
 	return json.NewEncoder(conn).Encode(answer)
 }
@@ -98,48 +84,4 @@ func (v *validator) prove(digest []byte) ([]byte, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.key.Sign(digest)
-}
-
-// Prover has the running signer prove possession of its key, for
-// agent.JoinOptions.
-type Prover struct {
-	path   string
-	public ed25519.PublicKey
-}
-
-// NewProver returns the prover of the signer with this configuration.
-func NewProver(cfg agent.Config) (*Prover, error) {
-	key, err := ReadKey(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return &Prover{filepath.Join(Dir(cfg), controlFile), key.PublicKey()}, nil
-}
-
-// ConsensusKey returns the public half.
-func (p *Prover) ConsensusKey() string { return admission.FormatConsensusKey(p.public) }
-
-// Prove asks the running signer.
-func (p *Prover) Prove(ctx context.Context, c binding.Certification) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", p.path)
-	if err != nil {
-		return nil, fmt.Errorf("signer: is not running: %w; start it with `quorate-agent signer`", err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
-		return nil, err
-	}
-	if err := json.NewEncoder(conn).Encode(c); err != nil {
-		return nil, err
-	}
-	var answer proof
-	if err := json.NewDecoder(io.LimitReader(conn, maxControl)).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("signer: control socket: %w", err)
-	}
-	if answer.Error != "" {
-		return nil, errors.New(answer.Error)
-	}
-	return answer.Signature, nil
 }

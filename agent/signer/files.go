@@ -9,6 +9,7 @@ import (
 
 	"github.com/quorate/quorate/agent"
 	"github.com/quorate/quorate/agent/device"
+	"github.com/quorate/quorate/agent/possession"
 	"github.com/quorate/quorate/agent/seal"
 	"github.com/quorate/quorate/agent/signer/permit"
 	"github.com/quorate/quorate/agent/statedir"
@@ -23,7 +24,6 @@ const (
 	statusFile   = "status.json"
 	requestFile  = "grant-request.json"
 	grantFile    = "grant.json"
-	controlFile  = "control.sock"
 	approvalsDir = "approvals"
 )
 
@@ -31,7 +31,7 @@ const (
 const maxApprovals = 64
 
 // Dir returns the signer's directory, below the agent's.
-func Dir(cfg agent.Config) string { return filepath.Join(cfg.StateDir, "signer") }
+func Dir(cfg agent.Config) string { return possession.Dir(cfg.StateDir) }
 
 func statePath(cfg agent.Config) string { return filepath.Join(Dir(cfg), stateFile) }
 

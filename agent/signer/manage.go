@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/privval"
 
@@ -40,6 +41,19 @@ func Import(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditi
 		return nil, &seal.Refusal{Check: seal.Malformed, Got: "signing state: " + err.Error(), Want: "CometBFT's priv_validator_state.json", Cause: err}
 	}
 	return install(ctx, cfg, dev, c, state, func(t seal.Terms) (*seal.Key, error) { return seal.Import(ctx, dev, t, private) })
+}
+
+// ParseKeyFile reads CometBFT's priv_validator_key.json.
+func ParseKeyFile(data []byte) (ed25519.PrivateKey, error) {
+	var k privval.FilePVKey
+	if err := cmtjson.Unmarshal(data, &k); err != nil {
+		return nil, fmt.Errorf("signer: key file: %w", err)
+	}
+	private, ok := k.PrivKey.(cmted25519.PrivKey)
+	if !ok || len(private) != ed25519.PrivateKeySize {
+		return nil, errors.New("signer: key file: not an Ed25519 consensus key of CometBFT")
+	}
+	return ed25519.PrivateKey(private), nil
 }
 
 // install seals a key and writes what belongs to it, the key's file last: before

@@ -13,7 +13,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/agent"
-	"github.com/quorate/quorate/agent/signer"
+	"github.com/quorate/quorate/agent/possession"
 )
 
 // maxSecretFile bounds a token or key file, in bytes.
@@ -84,7 +84,7 @@ func (j *joinFlags) run(cmd *cobra.Command, o *options) error {
 	}
 	options := agent.JoinOptions{Tokens: tokens, ConsensusKey: consensus}
 	if j.signer {
-		if options.Prover, err = signer.NewProver(cfg); err != nil {
+		if options.Prover, err = possession.Find(cmd.Context(), cfg.StateDir); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/quorate/quorate/agent"
 	"github.com/quorate/quorate/agent/device"
-	"github.com/quorate/quorate/agent/seal"
 )
 
 // memoryLimit makes the collector work harder rather than let the agent, which
@@ -69,13 +68,12 @@ func exitCode(err error) int {
 	var said standing
 	var usage usageError
 	var refused *agent.RefusedError
-	var sealed *seal.Refusal
 	switch {
 	case errors.As(err, &said):
 		return said.code
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &refused), errors.As(err, &sealed):
+	case errors.As(err, &refused):
 		return exitRefused
 	}
 	return exitUnknown
@@ -124,7 +122,7 @@ Exit codes: 0 good, 1 refused, 2 wrong usage, 3 could not tell.`,
 	f.StringVar(&o.over.BootLog, "boot-log", "", "override bootLog: binary TCG event log")
 	f.StringVar(&o.over.IMAList, "ima-list", "", "override imaList: binary IMA list")
 	f.StringVar(&o.over.BootID, "boot-id", "", "override bootId: file with the kernel's id of this boot")
-	root.AddCommand(newJoin(o), newRun(o), newStatus(o), newInspect(o), newSigner(o))
+	root.AddCommand(newJoin(o), newRun(o), newStatus(o), newInspect(o), newSigner())
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root
 }

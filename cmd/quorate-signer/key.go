@@ -88,16 +88,17 @@ backups too: the TPM can vouch for its own copy only.`,
     --key ~/.cometbft/config/priv_validator_key.json --state ~/.cometbft/data/priv_validator_state.json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			private, err := readConsensusKey(key)
-			if err == nil && private == nil {
-				err = errors.New("--key is not set")
-			}
+			file, err := readFile("--key", key)
 			if err != nil {
 				return usageError{err}
 			}
-			data, err := readSmall(state, strings.NewReader(""))
+			private, err := signer.ParseKeyFile(file)
 			if err != nil {
-				return usageError{fmt.Errorf("--state: %w", err)}
+				return usageError{fmt.Errorf("%s: %w", key, err)}
+			}
+			data, err := readFile("--state", state)
+			if err != nil {
+				return usageError{err}
 			}
 			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, error) {
 				return signer.Import(ctx, cfg, dev, c, private, data)
