@@ -7,11 +7,7 @@ SHELL := /bin/bash
 BUF         := go run github.com/bufbuild/buf/cmd/buf@v1.75.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
-<<<<<<< HEAD
-SHIPPED     := quorate quorate-agent quorate-verifier quorate-gate
-=======
-SHIPPED     := quorate quorate-agent quorate-signer quorate-verifier
->>>>>>> key
+SHIPPED     := quorate quorate-agent quorate-signer quorate-verifier quorate-gate
 T           ?= 10s
 
 export GOFLAGS := -buildvcs=false
@@ -38,11 +34,7 @@ realboot: ## real boots of Debian under OVMF with Secure Boot and a TPM, in QEMU
 
 programs:
 	@echo "== building the programs (the first time takes a minute or two)"
-<<<<<<< HEAD
-	@CGO_ENABLED=0 go build -o bin/ ./cmd/quorate ./cmd/quorate-agent ./cmd/quorate-verifier ./cmd/quorate-gate ./cmd/quorate-sim
-=======
-	@CGO_ENABLED=0 go build -o bin/ ./cmd/quorate ./cmd/quorate-agent ./cmd/quorate-signer ./cmd/quorate-verifier ./cmd/quorate-sim
->>>>>>> key
+	@CGO_ENABLED=0 go build -o bin/ ./cmd/quorate ./cmd/quorate-agent ./cmd/quorate-signer ./cmd/quorate-verifier ./cmd/quorate-gate ./cmd/quorate-sim
 
 build: ## the shipped binaries, into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ $(SHIPPED:%=./cmd/%)

@@ -19,11 +19,7 @@ const module = "github.com/quorate/quorate/"
 // pure packages decide; they may not read, write, dial, log, wait or start anything.
 var pure = []string{
 	"proto/binding", "verifier/eventlog", "verifier/ima", "verifier/enroll", "verifier/evidence", "verifier/policy",
-<<<<<<< HEAD
-	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power",
-=======
-	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "agent/signer/permit",
->>>>>>> key
+	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power", "agent/signer/permit",
 }
 
 // impure imports are refused in pure packages, by exact path or, with a slash

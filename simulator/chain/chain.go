@@ -20,7 +20,7 @@ import (
 
 // Programs are the packages to build besides the shipped programs.
 var Programs = []string{
-	"github.com/quorate/quorate/cmd/quorate-gate",
+	"github.com/quorate/quorate/cmd/quorate-gate", "github.com/quorate/quorate/cmd/quorate-signer",
 	"github.com/cometbft/cometbft/cmd/cometbft", "github.com/cometbft/cometbft/abci/cmd/abci-cli",
 }
 

@@ -9,7 +9,8 @@ import (
 
 // The packages of the shipped programs that hosts and verifiers run.
 var packages = []string{
-	"github.com/quorate/quorate/cmd/quorate", "github.com/quorate/quorate/cmd/quorate-agent", "github.com/quorate/quorate/cmd/quorate-verifier",
+	"github.com/quorate/quorate/cmd/quorate", "github.com/quorate/quorate/cmd/quorate-agent",
+	"github.com/quorate/quorate/cmd/quorate-verifier",
 }
 
 // Build compiles the shipped programs as the README says, and more packages,

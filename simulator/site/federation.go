@@ -140,7 +140,7 @@ func (f *Federation) seen(ctx context.Context, h *Host) error {
 		var n struct{ Evidence string }
 		_, err := f.Sites[0].Quorate(ctx, &n, "node", "show", h.ID)
 		return err == nil && n.Evidence != ""
-	}, h.Agent(), f.Sites[0].verifier)
+	}, f.Sites[0].verifier)
 }
 
 // Approve signs a policy with as many members' keys as it needs, at every verifier.
