@@ -62,7 +62,7 @@ func (n *Node) makeKeys() error {
 			return err
 		}
 	}
-	pv := privval.GenFilePV(n.KeyFile(), n.path("data", "priv_validator_state.json"))
+	pv := privval.GenFilePV(n.KeyFile(), n.StateFile())
 	pv.Save()
 	n.key = pv.Key.PubKey
 	nodeKey, err := p2p.LoadOrGenNodeKey(n.path("config", "node_key.json"))
@@ -75,6 +75,9 @@ func (n *Node) makeKeys() error {
 
 // KeyFile is the path of the consensus key in clear.
 func (n *Node) KeyFile() string { return n.path("config", "priv_validator_key.json") }
+
+// StateFile is the path of what the key signed last.
+func (n *Node) StateFile() string { return n.path("data", "priv_validator_state.json") }
 
 // Key is the public consensus key as statements name it.
 func (n *Node) Key() string { return "ed25519:" + base64.StdEncoding.EncodeToString(n.key.Bytes()) }

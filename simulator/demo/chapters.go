@@ -69,7 +69,7 @@ func (d *demo) join(ctx context.Context) error {
 	d.chapter("They enrol",
 		"Only the TPM that holds both the certified endorsement key and the new attestation key\ncan decrypt the verifier's challenge. No private key ever leaves a TPM.")
 	for _, h := range d.hosts {
-		if err := h.Join(ctx, "", d.site); err != nil {
+		if err := h.Join(ctx, false, d.site); err != nil {
 			return err
 		}
 		d.command("quorate-agent join", h.ID+": enrolled")

@@ -41,7 +41,7 @@ func attesting(t *testing.T, f *Federation, id string) *Host {
 	t.Cleanup(h.Close)
 	for _, step := range []func() error{
 		func() error { return h.Boot(bootlog.Debian()) },
-		func() error { return h.Join(t.Context(), "", f.Sites...) },
+		func() error { return h.Join(t.Context(), false, f.Sites...) },
 		func() error { return h.RunAgent(t.Context(), f.Sites[0].Program("quorate-agent")) },
 	} {
 		if err := step(); err != nil {

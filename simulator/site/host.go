@@ -58,9 +58,9 @@ func (h *Host) Config() string { return filepath.Join(h.Dir, "agent.yaml") }
 // Bundle returns the path of the bundle that the agent writes.
 func (h *Host) Bundle() string { return filepath.Join(h.Dir, "state", "admission.bundle") }
 
-// Join enrols the host's TPM with the sites' verifiers, by a token of each, and
-// has it prove that it holds a consensus key, unless keyFile is empty.
-func (h *Host) Join(ctx context.Context, keyFile string, sites ...*Site) error {
+// Join enrols the host's TPM with the sites' verifiers, by a token of each. With
+// signer, the running signer proves that the host holds a consensus key.
+func (h *Host) Join(ctx context.Context, signer bool, sites ...*Site) error {
 	file := filepath.Join(h.Dir, "token")
 	tokens, err := h.invite(ctx, sites)
 	if err != nil {
@@ -70,8 +70,8 @@ func (h *Host) Join(ctx context.Context, keyFile string, sites ...*Site) error {
 		return err
 	}
 	args := []string{"join", "--config", h.Config(), "--token-file", file}
-	if keyFile != "" {
-		args = append(args, "--consensus-key", keyFile)
+	if signer {
+		args = append(args, "--signer")
 	}
 	return sites[0].Run(ctx, "quorate-agent", args...)
 }

@@ -62,6 +62,9 @@ func (s *Site) Program(name string) string { return filepath.Join(s.Bin, name) }
 // ConsortiumFile returns the path of the consortium file.
 func (s *Site) ConsortiumFile() string { return s.Path("verifier/consortium.yaml") }
 
+// OperatorKey returns the path of the operator's key.
+func (s *Site) OperatorKey() string { return s.Path("verifier/keys/operator.key") }
+
 // makeVendor writes the trust bundle: one vendor, whose TPMs are for tests.
 func (s *Site) makeVendor(context.Context) (err error) {
 	if s.Vendor == nil {
@@ -166,7 +169,7 @@ func (s *Site) Close() {
 // run runs one program and returns what it printed.
 func (s *Site) run(ctx context.Context, program string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, s.Program(program), args...)
-	cmd.Env = append(os.Environ(), "QUORATE_CONSORTIUM="+s.ConsortiumFile(), "QUORATE_KEY="+s.Path("verifier/keys/operator.key"))
+	cmd.Env = append(os.Environ(), "QUORATE_CONSORTIUM="+s.ConsortiumFile(), "QUORATE_KEY="+s.OperatorKey())
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -223,6 +226,11 @@ func Poll(ctx context.Context, condition func() bool, watched ...*Process) error
 		}
 	}
 	return nil
+}
+
+// Output runs one of the programs to its end and returns what it printed.
+func (s *Site) Output(ctx context.Context, program string, args ...string) ([]byte, error) {
+	return s.run(ctx, program, args...)
 }
 
 // Run runs one of the programs to its end.
