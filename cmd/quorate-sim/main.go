@@ -29,6 +29,6 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(benchCommand(), catalogueCommand(), demoCommand(), mutateCommand(), realbootCommand())
+	root.AddCommand(benchCommand(), catalogueCommand(), demoCommand(), ledgerCommand(), mutateCommand(), realbootCommand())
 	return root
 }

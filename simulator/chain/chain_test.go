@@ -91,7 +91,7 @@ func TestKilledProgramsComeBack(t *testing.T) {
 		}
 	}
 	stored := load.Stop()
-	if err := n.Same(ctx, stored); err != nil {
+	if _, err := n.Same(ctx, stored); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -105,7 +105,7 @@ func TestSplitNetworkStandsAndGoesOn(t *testing.T) {
 	still := n.still(t, ctx)
 	n.Join()
 	reach(t, ctx, n, still+3)
-	if err := n.Same(ctx, nil); err != nil {
+	if _, err := n.Same(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -102,19 +102,20 @@ func (n *Node) Reach(ctx context.Context, height int64) error {
 }
 
 // Same waits until every node has all blocks and all of the keys, and checks
-// that the application hash is the same on all nodes at every height.
-func (n *Network) Same(ctx context.Context, keys []string) error {
+// that the application hash is the same on all nodes at every height up to the
+// one that it returns.
+func (n *Network) Same(ctx context.Context, keys []string) (height int64, err error) {
 	top, err := n.top(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := n.Reach(ctx, top+1); err != nil {
-		return err
+		return 0, err
 	}
 	if err := n.sameHashes(ctx, top+1); err != nil {
-		return err
+		return 0, err
 	}
-	return n.sameValues(ctx, keys)
+	return top + 1, n.sameValues(ctx, keys)
 }
 
 // top is the greatest height of any node that answers.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,18 +33,25 @@ const (
 type couriers struct {
 	nodes []*chain.Node
 	group sync.WaitGroup
+	ctx   context.Context // ends with close
 	stop  context.CancelFunc
 }
 
-// start carries the bundles of hosts and the rosters of sites until close.
+// start carries the rosters of sites, and bundles of machines, until close.
 func (c *couriers) start(ctx context.Context, machines []*Machine, sites []*site.Site) {
-	ctx, c.stop = context.WithCancel(ctx)
-	for i, m := range machines {
-		c.group.Go(func() { c.bundles(ctx, i, m.Bundle()) })
-	}
+	c.ctx, c.stop = context.WithCancel(ctx)
 	for i, s := range sites {
-		c.group.Go(func() { c.rosters(ctx, i, s) })
+		c.group.Go(func() { c.rosters(c.ctx, i, s) })
 	}
+	for _, m := range machines {
+		c.carry(m)
+	}
+}
+
+// carry begins to carry a machine's bundles.
+func (c *couriers) carry(m *Machine) {
+	own := slices.Index(c.nodes, m.Node)
+	c.group.Go(func() { c.bundles(c.ctx, own, m.Bundle()) })
 }
 
 func (c *couriers) close() {

@@ -33,7 +33,10 @@ var timing = site.Timing{ChallengeEvery: 2 * time.Second, LateAfter: 20 * time.S
 
 // rules are the gate's. Founders need no admission for the first blocks; hosts
 // have theirs before the chain starts, and couriers bring them in that time.
-const rules = "rules: quorate/power-rules/v1\nfrom:\n  - {height: 1, unattestedUntil: 15, window: 20, coolDown: 100, notice: 10s, extension: 60s}\n"
+const rules = "rules: quorate/power-rules/v1\nfrom:\n  - {height: 1, unattestedUntil: %d, window: 20, coolDown: 100, notice: 10s, extension: 60s}\n"
+
+// grace is the height up to which founders need no admission.
+const grace = 15
 
 // commitPause is what nodes wait after each block.
 const commitPause = 300 * time.Millisecond
@@ -117,7 +120,7 @@ func (l *Ledger) agree(ctx context.Context) error {
 
 // start starts the chain, and couriers for all but the joiner.
 func (l *Ledger) start(ctx context.Context) error {
-	if err := os.WriteFile(l.path("rules.yaml"), []byte(rules), 0o600); err != nil {
+	if err := os.WriteFile(l.path("rules.yaml"), fmt.Appendf(nil, rules, grace), 0o600); err != nil {
 		return err
 	}
 	for _, node := range l.Chain.Nodes {

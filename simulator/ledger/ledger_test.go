@@ -2,10 +2,11 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/quorate/quorate/simulator/chain"
 	"github.com/quorate/quorate/simulator/site"
@@ -29,31 +30,32 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// running starts a whole network.
-func running(t *testing.T) (context.Context, *Ledger) {
-	t.Helper()
+// The second suite: what the story promises comes true, in its order.
+func TestStory(t *testing.T) {
 	swtpm.Require(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 85*time.Second)
-	t.Cleanup(cancel)
-	began := time.Now()
-	dir := t.TempDir()
-	l, err := New(ctx, programs, dir)
+	out := t.TempDir()
+	t.Setenv("TMPDIR", t.TempDir())
+	if err := Run(t.Context(), Options{Bin: programs, Out: out}, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(out, "ledger.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.Close)
-	t.Logf("set up in %s", time.Since(began))
-	return ctx, l
-}
-
-func TestStory(t *testing.T) {
-	ctx, l := running(t)
-	if err := l.Chain.Reach(ctx, 20); err != nil {
-		for _, m := range l.Machines {
-			t.Logf("%s: comet %s\ngate %s\nsigner %s", m.ID, m.Node.Comet.Output(), m.Node.Gate.Output(), m.Signer.Output())
-		}
+	var r Result
+	if err := json.Unmarshal(raw, &r); err != nil {
 		t.Fatal(err)
 	}
-	s, err := l.Chain.Nodes[0].Power(ctx)
-	t.Logf("%+v %v", s, err)
+	if j := r.Joiner; j.Before != 0 || j.Power != chain.Power || j.Signed == 0 || j.Single != "bundle.threshold" {
+		t.Errorf("joiner: %+v", j)
+	}
+	if a := r.Attack; a.Signer != "signer.suspended" || a.Out > a.Bound || a.Blocks < 3 {
+		t.Errorf("attack: %+v", a)
+	}
+	if b := r.Return; b.Power != chain.Power || b.Signed <= r.Attack.Height || !r.SameHash {
+		t.Errorf("return: %+v", b)
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "quorate-ledger-*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
 }
