@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/power"
 	"github.com/quorate/quorate/simulator/chain"
 )
@@ -187,18 +190,48 @@ func (s *story) leaves(ctx context.Context, m *Machine, height int64) (int64, er
 	return height, err
 }
 
-// mayNotReturn brings the machine's last bundle again, which is as well signed as
-// before.
+// mayNotReturn brings admissions of before the attack again, which are as well
+// signed as ever, in a bundle that the ledger has not seen: one admission less.
 func (s *story) mayNotReturn(ctx context.Context, m *Machine) error {
-	answer, err := s.submit(ctx, m.Bundle())
+	for i := range members {
+		path, err := without(i, m.Bundle())
+		if err != nil {
+			return err
+		}
+		answer, err := s.submit(ctx, path)
+		switch {
+		case err != nil:
+			return err
+		case answer.Accepted && answer.Height > s.result.Attack.Height:
+			return fmt.Errorf("a suspended machine's bundle was accepted in block %d", answer.Height)
+		case !answer.Accepted:
+			s.result.Attack.Again = answer.Refusal.Check
+			s.bad("its admissions of before, again: %s", answer.Refusal.Check)
+			return nil
+		}
+	}
+	return errors.New("no bundle of the suspended machine was judged")
+}
+
+// without writes a bundle with one admission less, and returns its path.
+func without(i int, bundle string) (path string, err error) {
+	raw, err := os.ReadFile(bundle)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if answer.Accepted {
-		return errors.New("a suspended machine's bundle was accepted")
+	b, err := admission.ParseBundle(raw)
+	if err != nil {
+		return "", err
 	}
-	s.bad("its last bundle, again: %s", answer.Refusal.Check)
-	return nil
+	if i >= len(b.Items) || len(b.Items) <= threshold {
+		return "", fmt.Errorf("the bundle has %d admissions only", len(b.Items))
+	}
+	again, err := admission.NewBundle(slices.Delete(b.Items, i, i+1)...)
+	if err != nil {
+		return "", err
+	}
+	path = bundle + ".again"
+	return path, os.WriteFile(path, again.Marshal(), 0o600)
 }
 
 // comeBack reboots the machine into the state that the policy accepts.

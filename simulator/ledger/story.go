@@ -60,6 +60,7 @@ type Attack struct {
 	Out     float64 `json:"untilOut"`     // seconds until it was out of the set
 	Bound   float64 `json:"bound"`        // what Out may be at most
 	Height  int64   `json:"height"`       // first height of the set without it
+	Again   string  `json:"again"`        // the check that refused admissions of before the attack
 	Blocks  int64   `json:"blocks"`       // that the others made meanwhile
 }
 
