@@ -41,3 +41,18 @@ func NodeKey(ctx context.Context, cfg Config, dev *device.Device) (admission.Dig
 	}
 	return keys.NodeKeyDigest(), keys.Close()
 }
+
+// EnrolledNodeKey returns the digest of the node key that this host joined with,
+// as the agent wrote it down, without asking the TPM.
+func EnrolledNodeKey(cfg Config) (admission.Digest, error) {
+	st, err := readState(cfg.StateDir)
+	if err != nil {
+		return admission.Digest{}, err
+	}
+	defer st.Close()
+	id, err := st.identity()
+	if err != nil {
+		return admission.Digest{}, err
+	}
+	return admission.ParseDigest(id.NodeKey)
+}

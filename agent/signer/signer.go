@@ -21,6 +21,7 @@ import (
 	"github.com/quorate/quorate/agent/device"
 	"github.com/quorate/quorate/agent/seal"
 	"github.com/quorate/quorate/agent/signer/permit"
+	"github.com/quorate/quorate/agent/standing"
 	"github.com/quorate/quorate/agent/statedir"
 )
 
@@ -31,9 +32,6 @@ const (
 	unsealEvery  = 2 * time.Second
 	askEvery     = 300 * time.Millisecond
 )
-
-// role is what a bundle must admit the host as.
-const role = "validator"
 
 // Signer is the remote signer of one node.
 type Signer struct {
@@ -52,8 +50,8 @@ type Signer struct {
 	approval seal.Approval // under which the key was released
 
 	// What only the watcher uses.
+	agent   *standing.Watch
 	nodeKey admission.Digest
-	bundle  string // the bytes that facts.Admission was made of
 	refused string // what was reported last
 }
 
@@ -67,7 +65,7 @@ func New(cfg agent.Config, link Link, dev *device.Device, log *slog.Logger) (*Si
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{cfg: cfg, link: link, consortium: consortium, dev: dev, log: log}, nil
+	return &Signer{cfg: cfg, link: link, consortium: consortium, dev: dev, log: log, agent: standing.New(cfg, consortium)}, nil
 }
 
 // Run signs until ctx ends. It returns at once when it could never sign: no key,
@@ -253,8 +251,9 @@ func (s *Signer) watch(ctx context.Context) {
 }
 
 func (s *Signer) look(ctx context.Context, now time.Time) {
-	verdicts, heard := s.verdicts()
+	verdicts, heard := s.agent.Verdicts()
 	admitted, unusable := s.admission(ctx, now)
+	saved := s.validator.saved() // before our lock: a signature takes its lock first, then asks us
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if next := s.facts.Standing.Next(verdicts); heard && next != s.facts.Standing {
@@ -264,7 +263,7 @@ func (s *Signer) look(ctx context.Context, now time.Time) {
 		s.facts.Standing = next
 	}
 	s.facts.Admission, s.facts.Unusable = admitted, unusable
-	s.facts.Saved = s.validator.saved()
+	s.facts.Saved = saved
 }
 
 // report logs and writes down why the key signs or not, when that changes.
@@ -291,68 +290,22 @@ func (s *Signer) report() {
 	}
 }
 
-// verdicts counts what the agent last heard. Not heard: the agent never ran.
-func (s *Signer) verdicts() (permit.Verdicts, bool) {
-	v := permit.Verdicts{Verifiers: len(s.consortium.Verifiers), Needed: s.consortium.Threshold}
-	status, err := agent.ReadStatus(s.cfg)
-	if err != nil {
-		return v, false
-	}
-	for _, each := range status.Verifiers {
-		if _, known := s.consortium.Verifier(each.Name); !known {
-			continue
-		}
-		switch each.Decision {
-		case "":
-		case "admitted":
-			v.Admit++
-		default:
-			v.Refuse++
-			v.Reason = reason(each)
-		}
-	}
-	return v, true
-}
-
-// reason is one line on why a verifier refused.
-func reason(v agent.VerifierStatus) string {
-	text := v.Name + ": " + v.Decision
-	for _, f := range v.Findings {
-		if f.Severity == "deny" {
-			return text + ", " + f.Check
-		}
-	}
-	return text
-}
-
-// admission verifies the agent's bundle as a ledger would: for this TPM's node
-// key and for this consensus key.
+// admission verifies the agent's bundle for this TPM's node key and for this
+// consensus key.
 func (s *Signer) admission(ctx context.Context, now time.Time) (*admission.Admission, string) {
 	s.mu.Lock()
-	released, known := s.facts.Released, s.facts.Admission
+	released := s.facts.Released
 	s.mu.Unlock()
-	data, err := agent.ReadBundle(s.cfg)
-	if err != nil {
-		return nil, err.Error()
-	}
-	if known != nil && s.bundle == string(data) {
-		return known, ""
+	if !released { // one thing at a time: a TPM without a resource manager has three slots
+		return nil, "the key is not released yet"
 	}
 	if s.nodeKey.IsZero() {
-		if !released { // one thing at a time: a TPM without a resource manager has three slots
-			return nil, "the key is not released yet"
-		}
+		var err error
 		if s.nodeKey, err = agent.NodeKey(ctx, s.cfg, s.dev); err != nil {
 			return nil, err.Error()
 		}
 	}
-	want := admission.Want{Role: role, Node: s.cfg.Node, NodeKey: s.nodeKey, ConsensusKey: s.key.Terms.PublicKey}
-	a, err := s.consortium.VerifyBundle(data, want, now)
-	if err != nil {
-		return nil, err.Error()
-	}
-	s.bundle = string(data)
-	return a, ""
+	return s.agent.Admission(admission.Want{NodeKey: s.nodeKey, ConsensusKey: s.key.Terms.PublicKey}, now)
 }
 
 // Status is what the signer last reported. The JSON names are stable.
