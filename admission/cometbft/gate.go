@@ -23,13 +23,14 @@ type Upstream struct{ Consensus, Mempool, Query, Snapshot abci.Application }
 func InProcess(app abci.Application) Upstream { return Upstream{app, app, app, app} }
 
 // Config is what a gate needs. Every node of the chain must have the same
-// Schedule and Founders; their digest is under the application hash.
+// Schedule and Founding: what follows from them is under the application hash.
 type Config struct {
 	Upstream Upstream
 	Schedule *power.Schedule
-	Founders [][]byte // bundles of the genesis validators; may be empty
-	Adopt    *Adoption
+	Founding [][]byte  // bundles of genesis validators, and commands; may be empty
+	Adopt    *Adoption // puts the gate before a chain that ran without one; usually nil
 	Store    *Store
+	Trusted  []string // peer ids that this node lets in whatever the state says, such as its own sentries
 }
 
 // Gate is an ABCI application around another. Create it with New. Its methods
@@ -131,7 +132,7 @@ func (g *Gate) InitChain(ctx context.Context, req *abci.RequestInitChain) (*abci
 		return nil, err
 	}
 	state, set, err := power.New(power.Genesis{
-		ChainID: req.ChainId, Height: uint64(max(req.InitialHeight, 1)) - 1, Time: req.Time, Validators: asked, Bundles: g.Founders,
+		ChainID: req.ChainId, Height: uint64(max(req.InitialHeight, 1)) - 1, Time: req.Time, Validators: asked, Founding: g.Founding,
 	}, g.Schedule)
 	if err != nil {
 		return nil, fmt.Errorf("gate: %w", err)

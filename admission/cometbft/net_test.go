@@ -104,7 +104,7 @@ func (n *network) newHost(i int) *host {
 	h.pv = privval.GenFilePV(filepath.Join(dir, "key.json"), filepath.Join(dir, "state.json"))
 	h.config = cfg.TestConfig().SetRoot(dir)
 	h.config.DBBackend = "memdb"
-	h.config.RPC.ListenAddress = ""
+	h.config.RPC.ListenAddress, h.config.RPC.GRPCListenAddress = "", ""
 	h.config.P2P.ListenAddress = "tcp://" + h.address
 	h.config.P2P.AllowDuplicateIP = true
 	h.config.P2P.AddrBookStrict = false
@@ -152,7 +152,7 @@ func (h *host) makeGate(n *network) {
 	n.Helper()
 	var err error
 	h.gate, err = cometbft.New(cometbft.Config{
-		Upstream: cometbft.InProcess(h.app), Schedule: n.schedule, Founders: n.founders, Store: cometbft.NewStore(h.db),
+		Upstream: cometbft.InProcess(h.app), Schedule: n.schedule, Founding: n.founders, Store: cometbft.NewStore(h.db),
 	})
 	if err != nil {
 		n.Fatal(err)

@@ -69,7 +69,7 @@ func newWorld(t testing.TB, s setup) *world {
 		n := w.node(i)
 		n.NotAfter = birth.Add(s.lasts)
 		g.Validators = append(g.Validators, power.Power{Key: key(n), Power: 10})
-		g.Bundles = append(g.Bundles, w.sign(n))
+		g.Founding = append(g.Founding, w.sign(n))
 	}
 	state, set, err := power.New(g, w.schedule)
 	if err != nil {

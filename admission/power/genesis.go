@@ -3,6 +3,8 @@ package power
 import (
 	"fmt"
 	"time"
+
+	"github.com/quorate/quorate/admission"
 )
 
 // Genesis is what a chain starts with.
@@ -11,7 +13,7 @@ type Genesis struct {
 	Height     uint64 // of the block before the first one
 	Time       time.Time
 	Validators []Power  // whom the application wants
-	Bundles    [][]byte // of founders, the same on every node
+	Founding   [][]byte // bundles of founders, and commands; the same on every node
 }
 
 // New returns the state before the first block, and the whole set that consensus
@@ -32,9 +34,9 @@ func New(g Genesis, schedule *Schedule) (*State, []Power, error) {
 		v.Founder = true
 		r.validators[key] = v
 	}
-	for i, b := range g.Bundles {
-		if err := r.bundle(b); err != nil {
-			return nil, nil, fmt.Errorf("power: genesis bundle %d: %w", i+1, err)
+	for i, tx := range g.Founding {
+		if err := r.found(tx); err != nil {
+			return nil, nil, fmt.Errorf("power: founding file %d: %w", i+1, err)
 		}
 	}
 	set := r.settle()
@@ -42,6 +44,22 @@ func New(g Genesis, schedule *Schedule) (*State, []Power, error) {
 		return nil, nil, refuse(NoFounders, "", "no validator with an admission", "genesis bundles, or founders unattested until a height")
 	}
 	return r.State, set, nil
+}
+
+// found takes a founder's bundle or a command. Verifiers state a founder's
+// admission after the genesis document is final, which may be after the time in
+// it: a bundle is judged at its own beginning, if that is later.
+func (r *run) found(tx []byte) error {
+	genesis := r.time
+	defer func() { r.time = genesis }()
+	if b, err := admission.ParseBundle(tx); err == nil {
+		for _, item := range b.Items {
+			if s, err := item.UntrustedStatement(); err == nil && s.NotBefore.After(r.time) {
+				r.time = s.NotBefore
+			}
+		}
+	}
+	return r.transact(0, tx)
 }
 
 // Adopt returns the state of a chain that ran without a gate until height, and

@@ -308,16 +308,16 @@ func TestR8_Genesis(t *testing.T) {
 	if _, _, err := power.New(g, w.schedule); err == nil {
 		t.Error("a chain starts with nobody admitted")
 	}
-	g.Bundles = [][]byte{w.sign(w.node(0)), w.sign(w.node(1))}
+	g.Founding = [][]byte{w.sign(w.node(0)), w.sign(w.node(1))}
 	_, set, err := power.New(g, w.schedule)
 	if err != nil || len(set) != 2 {
 		t.Errorf("two bundles make the set %v (%v)", set, err)
 	}
-	g.Bundles = append(g.Bundles, w.sign(w.node(2), "org-a"))
+	g.Founding = append(g.Founding, w.sign(w.node(2), "org-a"))
 	if _, _, err := power.New(g, w.schedule); err == nil {
 		t.Error("a genesis bundle with one admission of two")
 	}
-	g.Bundles, g.ChainID = nil, "example-2"
+	g.Founding, g.ChainID = nil, "example-2"
 	if _, _, err := power.New(g, w.schedule); err == nil {
 		t.Error("a consortium file of another chain")
 	}

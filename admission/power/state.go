@@ -16,8 +16,8 @@ const (
 
 // Power is a consensus key, "ed25519:<base64>", and its voting power.
 type Power struct {
-	Key   string
-	Power int64
+	Key   string `json:"key"`
+	Power int64  `json:"power"`
 }
 
 // Validator is a key that the application wants in the set, or that is in it.

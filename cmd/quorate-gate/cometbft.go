@@ -24,7 +24,9 @@ type between struct {
 	app, appABCI       string
 	consortia          []string
 	rules              string
-	founders           []string
+	founding           []string
+	trusted            []string
+	adopt              string
 	data               string
 }
 
@@ -69,7 +71,9 @@ out is as shown:
 	f.StringVar(&p.appABCI, "app-abci", "socket", "how the application speaks: `socket or grpc`")
 	f.StringArrayVar(&p.consortia, "consortium", nil, "consortium `file`; several if rules name them by height")
 	f.StringVar(&p.rules, "rules", "", "rules `file`")
-	f.StringArrayVar(&p.founders, "founder", nil, "bundle `file` of a genesis validator; several")
+	f.StringArrayVar(&p.founding, "founder", nil, "bundle `file` of a genesis validator, or a command to start with; several, in the same order everywhere")
+	f.StringArrayVar(&p.trusted, "trust-peer", nil, "peer `id` that this node lets in without an admission, with filter_peers; several")
+	f.StringVar(&p.adopt, "adopt", "", "`file` of quorate-gate adopt, to put the gate before a chain that ran without one")
 	f.StringVar(&p.data, "data", "", "`folder` for the gate's state")
 	return cmd
 }
@@ -84,7 +88,11 @@ func (p *between) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	founders, err := readAll(p.founders)
+	founding, err := readAll(p.founding)
+	if err != nil {
+		return err
+	}
+	adoption, err := readAdoption(p.adopt)
 	if err != nil {
 		return err
 	}
@@ -96,7 +104,7 @@ func (p *between) run(cmd *cobra.Command) error {
 		return unknown(fmt.Errorf("%s: %w", p.data, err), "is another gate running on this folder?")
 	}
 	defer db.Close()
-	return p.serve(cmd, cometbft.Config{Schedule: schedule, Founders: founders, Store: cometbft.NewStore(db)})
+	return p.serve(cmd, cometbft.Config{Schedule: schedule, Founding: founding, Trusted: p.trusted, Adopt: adoption, Store: cometbft.NewStore(db)})
 }
 
 func (p *between) schedule() (*power.Schedule, error) {

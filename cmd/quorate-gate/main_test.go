@@ -205,6 +205,7 @@ func TestProxy(t *testing.T) {
 			w.startNode(transport)
 			w.submits()
 			w.shows()
+			w.adopts()
 			w.stops()
 		})
 	}
@@ -240,6 +241,23 @@ func (w *world) shows() {
 	}
 	if code, out, _ = quorateGate("status", "--node", w.rpc); code != exitGood || !strings.Contains(out, "org-a/validator-1") {
 		w.Fatalf("exit %d, %s", code, out)
+	}
+}
+
+// adopts writes down the set as if there were no gate.
+func (w *world) adopts() {
+	w.Helper()
+	code, out, errs := quorateGate("adopt", "--node", w.rpc, "--height", "2", "--out", w.path("adoption.json"))
+	if code != exitGood {
+		w.Fatalf("exit %d, %s%s", code, out, errs)
+	}
+	a, err := readAdoption(w.path("adoption.json"))
+	if err != nil || a.Height != 2 || a.Time.IsZero() || len(a.Validators) != 1 || a.Validators[0].Power != 10 ||
+		a.Validators[0].Key != admission.FormatConsensusKey(w.pv.Key.PubKey.Bytes()) {
+		w.Fatalf("%+v (%v)", a, err)
+	}
+	if code, _, _ := quorateGate("adopt", "--node", w.rpc, "--height", "1000000", "--out", w.path("never.json")); code != exitUnknown {
+		w.Fatalf("a height that is not there: exit %d", code)
 	}
 }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package cometbft_test
+
+const slowed = false
