@@ -46,10 +46,10 @@ func TestStory(t *testing.T) {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		t.Fatal(err)
 	}
-	if j := r.Joiner; j.Before != 0 || j.Power != chain.Power || j.Signed == 0 || j.Single != "bundle.threshold" {
+	if j := r.Joiner; j.Before != 0 || j.Power != chain.Power || j.Signed == 0 || j.Single != "admission.threshold" {
 		t.Errorf("joiner: %+v", j)
 	}
-	if a := r.Attack; a.Signer != "signer.suspended" || a.Out > a.Bound || a.Blocks < 3 {
+	if a := r.Attack; a.Signer != "signer.suspended" || a.Again != "power.barred" || a.Out > a.Bound || a.Blocks < 3 {
 		t.Errorf("attack: %+v", a)
 	}
 	if b := r.Return; b.Power != chain.Power || b.Signed <= r.Attack.Height || !r.SameHash {
