@@ -21,7 +21,7 @@ const miner = "/tmp/.cache/miner"
 func (s *story) open(ctx context.Context, dir string) (err error) {
 	s.chapter("Three organisations, five machines",
 		"Each organisation runs a verifier with a journal of its own; two of the three have to admit\na machine. Each machine has a TPM, which alone can release its consensus key, and measures\nwhat it boots and runs. Node and application are CometBFT's own; the gate between them is not.")
-	if s.Ledger, err = New(ctx, s.Options.Bin, dir); err != nil {
+	if s.Ledger, err = New(ctx, Setup{s.Options.Bin, dir, Pace}); err != nil {
 		return err
 	}
 	s.note("3 verifiers, 5 software TPMs, 5 agents, 5 signers, 5 gates, 5 nodes, 5 applications: all processes")

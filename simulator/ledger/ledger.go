@@ -28,8 +28,8 @@ const (
 
 var members = []string{"org-a", "org-b", "org-c"}
 
-// timing is the policy's pace: short, so that nobody has to wait.
-var timing = site.Timing{ChallengeEvery: 2 * time.Second, LateAfter: 20 * time.Second, AdmissionFor: 40 * time.Second}
+// Pace is the story's policy: short, so that nobody has to wait.
+var Pace = site.Timing{ChallengeEvery: 2 * time.Second, LateAfter: 20 * time.Second, AdmissionFor: 40 * time.Second}
 
 // rules are the gate's. Founders need no admission for the first blocks; hosts
 // have theirs before the chain starts, and couriers bring them in that time.
@@ -41,9 +41,15 @@ const grace = 15
 // commitPause is what nodes wait after each block.
 const commitPause = 300 * time.Millisecond
 
+// Setup says where everything is and how fast the verifiers are.
+type Setup struct {
+	Bin, Dir string
+	Pace     site.Timing
+}
+
 // Ledger is the running network.
 type Ledger struct {
-	Bin, Dir string
+	Setup
 	Chain    *chain.Network
 	Members  *site.Federation
 	Machines []*Machine
@@ -52,8 +58,8 @@ type Ledger struct {
 
 // New makes keys and files, and starts verifiers, machines and, once all founders
 // are admitted, the chain.
-func New(ctx context.Context, bin, dir string) (*Ledger, error) {
-	l := &Ledger{Bin: bin, Dir: dir}
+func New(ctx context.Context, s Setup) (*Ledger, error) {
+	l := &Ledger{Setup: s}
 	for _, step := range []func(context.Context) error{l.makeChain, l.federate, l.prepare, l.agree, l.start} {
 		if err := step(ctx); err != nil {
 			l.Close()
@@ -107,7 +113,7 @@ func (l *Ledger) prepare(ctx context.Context) error {
 
 // agree puts a policy in force and waits until the founders have bundles.
 func (l *Ledger) agree(ctx context.Context) error {
-	if err := l.Members.AgreeOnPolicy(ctx, l.Machines[0].Host, l.path("policy"), timing); err != nil {
+	if err := l.Members.AgreeOnPolicy(ctx, l.Machines[0].Host, l.path("policy"), l.Pace); err != nil {
 		return err
 	}
 	for _, m := range l.Machines[:founders] {
