@@ -40,7 +40,7 @@ realboot: ## real boots of Debian under OVMF with Secure Boot and a TPM, in QEMU
 
 programs:
 	@echo "== building the programs (the first time takes a minute or two)"
-	@CGO_ENABLED=0 go build -o bin/ ./cmd/quorate ./cmd/quorate-agent ./cmd/quorate-signer ./cmd/quorate-verifier ./cmd/quorate-gate ./cmd/quorate-sim
+	@CGO_ENABLED=0 go build -o bin/ $(SHIPPED:%=./cmd/%) ./cmd/quorate-sim
 
 build: ## the shipped binaries, into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ $(SHIPPED:%=./cmd/%)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 func fullFile(t testing.TB) (*network, string) {
@@ -181,6 +182,7 @@ func FuzzConsortium(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		weigh.Bounded(t, len(b), func() { _, _ = admission.ParseConsortium(b) })
 		c, err := admission.ParseConsortium(b)
 		if err != nil {
 			var problems *admission.ConsortiumError

@@ -19,7 +19,8 @@ const module = "github.com/quorate/quorate/"
 // pure packages decide; they may not read, write, dial, log, wait or start anything.
 var pure = []string{
 	"proto/binding", "verifier/eventlog", "verifier/ima", "verifier/enroll", "verifier/evidence", "verifier/policy",
-	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power", "agent/signer/permit",
+	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power", "admission/values",
+	"agent/signer/permit",
 }
 
 // impure imports are refused in pure packages, by exact path or, with a slash

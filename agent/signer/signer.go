@@ -80,6 +80,7 @@ func (s *Signer) Run(ctx context.Context) (err error) {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
+	s.learn(func(f *permit.Facts) { f.Withheld = "the TPM was not asked yet" })
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var group sync.WaitGroup

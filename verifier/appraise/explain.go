@@ -138,8 +138,8 @@ func (e *explainer) required(id verdict.CheckID) string {
 	case verdict.RuleDenied:
 		return fmt.Sprintf("%d rule(s) not to apply", len(e.p.Rules))
 	}
-	if use, judged := checkUses[id]; judged && e.set.Uses(use) {
-		return fmt.Sprintf("each of %d listed by %s", len(e.set.Accepts(use, 1<<20)), list(e.set.ManifestsOf(use)))
+	if use := checkUses[id]; e.set.Uses(use) {
+		return fmt.Sprintf("each of %d listed by %s", len(e.set.Listed(use)), list(e.set.ManifestsOf(use)))
 	}
 	if id == verdict.RuntimeIMAUnlisted && e.p.Runtime != nil {
 		return "every file listed by " + list(e.p.Runtime.Manifests)

@@ -195,9 +195,11 @@ func (s *Set) compile(u use, byName map[string]*Manifest) []Problem {
 		standing := Standing{m.Name, m.Status, m.Since}
 		for i := range m.Entries {
 			if e := &m.Entries[i]; slices.Contains(kinds, e.Kind) {
-				found++
+				if found++; u.name == useIMA {
+					continue // compileFiles has a table for so many
+				}
 				digest := decodeDigest(e.Digest)
-				if old, known := values[digest]; u.name != useIMA && (!known || standing.worse(old)) {
+				if old, known := values[digest]; !known || standing.worse(old) {
 					values[digest] = standing
 				}
 			}

@@ -97,7 +97,7 @@ func (s Standing) Next(v Verdicts) Standing {
 func Decide(f Facts, now time.Time) *Refusal {
 	switch {
 	case !f.Released:
-		return &Refusal{Sealed, f.Withheld, "a key that the TPM released", "see `quorate-agent signer status`"}
+		return &Refusal{Sealed, f.Withheld, "a key that the TPM released", "mend what is named; the signer goes on trying"}
 	case f.Looked.IsZero() || now.Sub(f.Looked) > MaxBlind || f.Looked.After(now.Add(MaxBlind)):
 		return &Refusal{Blind, "PCRs last read at " + f.Looked.Format(time.RFC3339), fmt.Sprintf("within %s", MaxBlind), "see that the TPM answers"}
 	case !f.Measured:

@@ -1080,18 +1080,74 @@ func (x *RetireNodeResponse) GetNode() *Node {
 	return nil
 }
 
-type ApprovePolicyRequest struct {
+// PolicyPart is the next part of one of a policy set's files. Files come one
+// after the other, the policy first, then each manifest.
+type PolicyPart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Policy        []byte                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`       // YAML, canonical
-	Manifests     [][]byte               `protobuf:"bytes,2,rep,name=manifests,proto3" json:"manifests,omitempty"` // YAML, canonical
-	Approval      []byte                 `protobuf:"bytes,3,opt,name=approval,proto3" json:"approval,omitempty"`   // signed note of the caller's key over the set digest
+	File          uint32                 `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"` // 0: the policy, n: the n-th manifest
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`  // canonical YAML, never empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyPart) Reset() {
+	*x = PolicyPart{}
+	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyPart) ProtoMessage() {}
+
+func (x *PolicyPart) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyPart.ProtoReflect.Descriptor instead.
+func (*PolicyPart) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PolicyPart) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *PolicyPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type ApprovePolicyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Step:
+	//
+	//	*ApprovePolicyRequest_Approval
+	//	*ApprovePolicyRequest_Part
+	Step          isApprovePolicyRequest_Step `protobuf_oneof:"step"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApprovePolicyRequest) Reset() {
 	*x = ApprovePolicyRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	mi := &file_quorate_v1_administration_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1159,7 @@ func (x *ApprovePolicyRequest) String() string {
 func (*ApprovePolicyRequest) ProtoMessage() {}
 
 func (x *ApprovePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	mi := &file_quorate_v1_administration_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,29 +1172,49 @@ func (x *ApprovePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovePolicyRequest.ProtoReflect.Descriptor instead.
 func (*ApprovePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{18}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{19}
 }
 
-func (x *ApprovePolicyRequest) GetPolicy() []byte {
+func (x *ApprovePolicyRequest) GetStep() isApprovePolicyRequest_Step {
 	if x != nil {
-		return x.Policy
-	}
-	return nil
-}
-
-func (x *ApprovePolicyRequest) GetManifests() [][]byte {
-	if x != nil {
-		return x.Manifests
+		return x.Step
 	}
 	return nil
 }
 
 func (x *ApprovePolicyRequest) GetApproval() []byte {
 	if x != nil {
-		return x.Approval
+		if x, ok := x.Step.(*ApprovePolicyRequest_Approval); ok {
+			return x.Approval
+		}
 	}
 	return nil
 }
+
+func (x *ApprovePolicyRequest) GetPart() *PolicyPart {
+	if x != nil {
+		if x, ok := x.Step.(*ApprovePolicyRequest_Part); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
+type isApprovePolicyRequest_Step interface {
+	isApprovePolicyRequest_Step()
+}
+
+type ApprovePolicyRequest_Approval struct {
+	Approval []byte `protobuf:"bytes,1,opt,name=approval,proto3,oneof"` // first message: signed note of the caller's key over the set digest
+}
+
+type ApprovePolicyRequest_Part struct {
+	Part *PolicyPart `protobuf:"bytes,2,opt,name=part,proto3,oneof"`
+}
+
+func (*ApprovePolicyRequest_Approval) isApprovePolicyRequest_Step() {}
+
+func (*ApprovePolicyRequest_Part) isApprovePolicyRequest_Step() {}
 
 type ApprovePolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1152,7 +1228,7 @@ type ApprovePolicyResponse struct {
 
 func (x *ApprovePolicyResponse) Reset() {
 	*x = ApprovePolicyResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[19]
+	mi := &file_quorate_v1_administration_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1240,7 @@ func (x *ApprovePolicyResponse) String() string {
 func (*ApprovePolicyResponse) ProtoMessage() {}
 
 func (x *ApprovePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[19]
+	mi := &file_quorate_v1_administration_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1253,7 @@ func (x *ApprovePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovePolicyResponse.ProtoReflect.Descriptor instead.
 func (*ApprovePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{19}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApprovePolicyResponse) GetDigest() string {
@@ -1217,7 +1293,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	mi := &file_quorate_v1_administration_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1305,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	mi := &file_quorate_v1_administration_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1318,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{20}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetPolicyRequest) GetName() string {
@@ -1253,17 +1329,19 @@ func (x *GetPolicyRequest) GetName() string {
 }
 
 type GetPolicyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Policy        []byte                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	Manifests     [][]byte               `protobuf:"bytes,2,rep,name=manifests,proto3" json:"manifests,omitempty"`
-	Digest        string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Step:
+	//
+	//	*GetPolicyResponse_Digest
+	//	*GetPolicyResponse_Part
+	Step          isGetPolicyResponse_Step `protobuf_oneof:"step"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPolicyResponse) Reset() {
 	*x = GetPolicyResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[21]
+	mi := &file_quorate_v1_administration_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1353,7 @@ func (x *GetPolicyResponse) String() string {
 func (*GetPolicyResponse) ProtoMessage() {}
 
 func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[21]
+	mi := &file_quorate_v1_administration_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,29 +1366,49 @@ func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{21}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{22}
 }
 
-func (x *GetPolicyResponse) GetPolicy() []byte {
+func (x *GetPolicyResponse) GetStep() isGetPolicyResponse_Step {
 	if x != nil {
-		return x.Policy
-	}
-	return nil
-}
-
-func (x *GetPolicyResponse) GetManifests() [][]byte {
-	if x != nil {
-		return x.Manifests
+		return x.Step
 	}
 	return nil
 }
 
 func (x *GetPolicyResponse) GetDigest() string {
 	if x != nil {
-		return x.Digest
+		if x, ok := x.Step.(*GetPolicyResponse_Digest); ok {
+			return x.Digest
+		}
 	}
 	return ""
 }
+
+func (x *GetPolicyResponse) GetPart() *PolicyPart {
+	if x != nil {
+		if x, ok := x.Step.(*GetPolicyResponse_Part); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
+type isGetPolicyResponse_Step interface {
+	isGetPolicyResponse_Step()
+}
+
+type GetPolicyResponse_Digest struct {
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3,oneof"` // first message: "sha256:…" of the set
+}
+
+type GetPolicyResponse_Part struct {
+	Part *PolicyPart `protobuf:"bytes,2,opt,name=part,proto3,oneof"`
+}
+
+func (*GetPolicyResponse_Digest) isGetPolicyResponse_Step() {}
+
+func (*GetPolicyResponse_Part) isGetPolicyResponse_Step() {}
 
 type GetEvidenceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1322,7 +1420,7 @@ type GetEvidenceRequest struct {
 
 func (x *GetEvidenceRequest) Reset() {
 	*x = GetEvidenceRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[22]
+	mi := &file_quorate_v1_administration_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1432,7 @@ func (x *GetEvidenceRequest) String() string {
 func (*GetEvidenceRequest) ProtoMessage() {}
 
 func (x *GetEvidenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[22]
+	mi := &file_quorate_v1_administration_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1445,7 @@ func (x *GetEvidenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvidenceRequest.ProtoReflect.Descriptor instead.
 func (*GetEvidenceRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{22}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetEvidenceRequest) GetDigest() string {
@@ -1373,7 +1471,7 @@ type GetEvidenceResponse struct {
 
 func (x *GetEvidenceResponse) Reset() {
 	*x = GetEvidenceResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[23]
+	mi := &file_quorate_v1_administration_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1483,7 @@ func (x *GetEvidenceResponse) String() string {
 func (*GetEvidenceResponse) ProtoMessage() {}
 
 func (x *GetEvidenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[23]
+	mi := &file_quorate_v1_administration_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1496,7 @@ func (x *GetEvidenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvidenceResponse.ProtoReflect.Descriptor instead.
 func (*GetEvidenceResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{23}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetEvidenceResponse) GetData() []byte {
@@ -1418,7 +1516,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[24]
+	mi := &file_quorate_v1_administration_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1528,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[24]
+	mi := &file_quorate_v1_administration_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1541,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{24}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReadJournalRequest) GetStart() uint64 {
@@ -1471,7 +1569,7 @@ type ReadJournalResponse struct {
 
 func (x *ReadJournalResponse) Reset() {
 	*x = ReadJournalResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[25]
+	mi := &file_quorate_v1_administration_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1581,7 @@ func (x *ReadJournalResponse) String() string {
 func (*ReadJournalResponse) ProtoMessage() {}
 
 func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[25]
+	mi := &file_quorate_v1_administration_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1594,7 @@ func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalResponse.ProtoReflect.Descriptor instead.
 func (*ReadJournalResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{25}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReadJournalResponse) GetCheckpoint() []byte {
@@ -1528,7 +1626,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[26]
+	mi := &file_quorate_v1_administration_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1638,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[26]
+	mi := &file_quorate_v1_administration_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1651,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{26}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{27}
 }
 
 type GetStatusResponse struct {
@@ -1574,7 +1672,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[27]
+	mi := &file_quorate_v1_administration_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1684,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[27]
+	mi := &file_quorate_v1_administration_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1697,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{27}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetStatusResponse) GetVerifier() string {
@@ -1750,22 +1848,26 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\":\n" +
 	"\x12RetireNodeResponse\x12$\n" +
-	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\"h\n" +
-	"\x14ApprovePolicyRequest\x12\x16\n" +
-	"\x06policy\x18\x01 \x01(\fR\x06policy\x12\x1c\n" +
-	"\tmanifests\x18\x02 \x03(\fR\tmanifests\x12\x1a\n" +
-	"\bapproval\x18\x03 \x01(\fR\bapproval\"}\n" +
+	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\"4\n" +
+	"\n" +
+	"PolicyPart\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\rR\x04file\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"j\n" +
+	"\x14ApprovePolicyRequest\x12\x1c\n" +
+	"\bapproval\x18\x01 \x01(\fH\x00R\bapproval\x12,\n" +
+	"\x04part\x18\x02 \x01(\v2\x16.quorate.v1.PolicyPartH\x00R\x04partB\x06\n" +
+	"\x04step\"}\n" +
 	"\x15ApprovePolicyResponse\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1c\n" +
 	"\tapprovals\x18\x02 \x01(\rR\tapprovals\x12\x16\n" +
 	"\x06needed\x18\x03 \x01(\rR\x06needed\x12\x16\n" +
 	"\x06active\x18\x04 \x01(\bR\x06active\"&\n" +
 	"\x10GetPolicyRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"a\n" +
-	"\x11GetPolicyResponse\x12\x16\n" +
-	"\x06policy\x18\x01 \x01(\fR\x06policy\x12\x1c\n" +
-	"\tmanifests\x18\x02 \x03(\fR\tmanifests\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\tR\x06digest\"E\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"c\n" +
+	"\x11GetPolicyResponse\x12\x18\n" +
+	"\x06digest\x18\x01 \x01(\tH\x00R\x06digest\x12,\n" +
+	"\x04part\x18\x02 \x01(\v2\x16.quorate.v1.PolicyPartH\x00R\x04partB\x06\n" +
+	"\x04step\"E\n" +
 	"\x12GetEvidenceRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\")\n" +
@@ -1797,7 +1899,7 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	" \x03(\tR\x06alarms\x1a9\n" +
 	"\vStatesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\x8a\b\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\x8e\b\n" +
 	"\x15AdministrationService\x12H\n" +
 	"\tListNodes\x12\x1c.quorate.v1.ListNodesRequest\x1a\x1d.quorate.v1.ListNodesResponse\x12B\n" +
 	"\aGetNode\x12\x1a.quorate.v1.GetNodeRequest\x1a\x1b.quorate.v1.GetNodeResponse\x12N\n" +
@@ -1809,9 +1911,9 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	"\n" +
 	"ResumeNode\x12\x1d.quorate.v1.ResumeNodeRequest\x1a\x1e.quorate.v1.ResumeNodeResponse\x12K\n" +
 	"\n" +
-	"RetireNode\x12\x1d.quorate.v1.RetireNodeRequest\x1a\x1e.quorate.v1.RetireNodeResponse\x12T\n" +
-	"\rApprovePolicy\x12 .quorate.v1.ApprovePolicyRequest\x1a!.quorate.v1.ApprovePolicyResponse\x12H\n" +
-	"\tGetPolicy\x12\x1c.quorate.v1.GetPolicyRequest\x1a\x1d.quorate.v1.GetPolicyResponse\x12P\n" +
+	"RetireNode\x12\x1d.quorate.v1.RetireNodeRequest\x1a\x1e.quorate.v1.RetireNodeResponse\x12V\n" +
+	"\rApprovePolicy\x12 .quorate.v1.ApprovePolicyRequest\x1a!.quorate.v1.ApprovePolicyResponse(\x01\x12J\n" +
+	"\tGetPolicy\x12\x1c.quorate.v1.GetPolicyRequest\x1a\x1d.quorate.v1.GetPolicyResponse0\x01\x12P\n" +
 	"\vGetEvidence\x12\x1e.quorate.v1.GetEvidenceRequest\x1a\x1f.quorate.v1.GetEvidenceResponse0\x01\x12P\n" +
 	"\vReadJournal\x12\x1e.quorate.v1.ReadJournalRequest\x1a\x1f.quorate.v1.ReadJournalResponse0\x01\x12H\n" +
 	"\tGetStatus\x12\x1c.quorate.v1.GetStatusRequest\x1a\x1d.quorate.v1.GetStatusResponseB7Z5github.com/quorate/quorate/proto/quorate/v1;quoratev1b\x06proto3"
@@ -1828,7 +1930,7 @@ func file_quorate_v1_administration_proto_rawDescGZIP() []byte {
 	return file_quorate_v1_administration_proto_rawDescData
 }
 
-var file_quorate_v1_administration_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_quorate_v1_administration_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_quorate_v1_administration_proto_goTypes = []any{
 	(*Node)(nil),                  // 0: quorate.v1.Node
 	(*ListNodesRequest)(nil),      // 1: quorate.v1.ListNodesRequest
@@ -1848,68 +1950,71 @@ var file_quorate_v1_administration_proto_goTypes = []any{
 	(*ResumeNodeResponse)(nil),    // 15: quorate.v1.ResumeNodeResponse
 	(*RetireNodeRequest)(nil),     // 16: quorate.v1.RetireNodeRequest
 	(*RetireNodeResponse)(nil),    // 17: quorate.v1.RetireNodeResponse
-	(*ApprovePolicyRequest)(nil),  // 18: quorate.v1.ApprovePolicyRequest
-	(*ApprovePolicyResponse)(nil), // 19: quorate.v1.ApprovePolicyResponse
-	(*GetPolicyRequest)(nil),      // 20: quorate.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),     // 21: quorate.v1.GetPolicyResponse
-	(*GetEvidenceRequest)(nil),    // 22: quorate.v1.GetEvidenceRequest
-	(*GetEvidenceResponse)(nil),   // 23: quorate.v1.GetEvidenceResponse
-	(*ReadJournalRequest)(nil),    // 24: quorate.v1.ReadJournalRequest
-	(*ReadJournalResponse)(nil),   // 25: quorate.v1.ReadJournalResponse
-	(*GetStatusRequest)(nil),      // 26: quorate.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 27: quorate.v1.GetStatusResponse
-	nil,                           // 28: quorate.v1.GetStatusResponse.StatesEntry
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*Finding)(nil),               // 30: quorate.v1.Finding
+	(*PolicyPart)(nil),            // 18: quorate.v1.PolicyPart
+	(*ApprovePolicyRequest)(nil),  // 19: quorate.v1.ApprovePolicyRequest
+	(*ApprovePolicyResponse)(nil), // 20: quorate.v1.ApprovePolicyResponse
+	(*GetPolicyRequest)(nil),      // 21: quorate.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),     // 22: quorate.v1.GetPolicyResponse
+	(*GetEvidenceRequest)(nil),    // 23: quorate.v1.GetEvidenceRequest
+	(*GetEvidenceResponse)(nil),   // 24: quorate.v1.GetEvidenceResponse
+	(*ReadJournalRequest)(nil),    // 25: quorate.v1.ReadJournalRequest
+	(*ReadJournalResponse)(nil),   // 26: quorate.v1.ReadJournalResponse
+	(*GetStatusRequest)(nil),      // 27: quorate.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 28: quorate.v1.GetStatusResponse
+	nil,                           // 29: quorate.v1.GetStatusResponse.StatesEntry
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*Finding)(nil),               // 31: quorate.v1.Finding
 }
 var file_quorate_v1_administration_proto_depIdxs = []int32{
-	29, // 0: quorate.v1.Node.enrolled:type_name -> google.protobuf.Timestamp
-	29, // 1: quorate.v1.Node.changed:type_name -> google.protobuf.Timestamp
-	29, // 2: quorate.v1.Node.last_evidence:type_name -> google.protobuf.Timestamp
-	29, // 3: quorate.v1.Node.not_after:type_name -> google.protobuf.Timestamp
-	30, // 4: quorate.v1.Node.findings:type_name -> quorate.v1.Finding
+	30, // 0: quorate.v1.Node.enrolled:type_name -> google.protobuf.Timestamp
+	30, // 1: quorate.v1.Node.changed:type_name -> google.protobuf.Timestamp
+	30, // 2: quorate.v1.Node.last_evidence:type_name -> google.protobuf.Timestamp
+	30, // 3: quorate.v1.Node.not_after:type_name -> google.protobuf.Timestamp
+	31, // 4: quorate.v1.Node.findings:type_name -> quorate.v1.Finding
 	0,  // 5: quorate.v1.ListNodesResponse.nodes:type_name -> quorate.v1.Node
 	0,  // 6: quorate.v1.GetNodeResponse.node:type_name -> quorate.v1.Node
 	0,  // 7: quorate.v1.ExplainNodeResponse.node:type_name -> quorate.v1.Node
 	7,  // 8: quorate.v1.ExplainNodeResponse.differences:type_name -> quorate.v1.BootDifference
-	29, // 9: quorate.v1.InviteNodeResponse.not_after:type_name -> google.protobuf.Timestamp
+	30, // 9: quorate.v1.InviteNodeResponse.not_after:type_name -> google.protobuf.Timestamp
 	0,  // 10: quorate.v1.ApproveNodeResponse.node:type_name -> quorate.v1.Node
 	0,  // 11: quorate.v1.SuspendNodeResponse.node:type_name -> quorate.v1.Node
 	0,  // 12: quorate.v1.ResumeNodeResponse.node:type_name -> quorate.v1.Node
 	0,  // 13: quorate.v1.RetireNodeResponse.node:type_name -> quorate.v1.Node
-	29, // 14: quorate.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
-	28, // 15: quorate.v1.GetStatusResponse.states:type_name -> quorate.v1.GetStatusResponse.StatesEntry
-	1,  // 16: quorate.v1.AdministrationService.ListNodes:input_type -> quorate.v1.ListNodesRequest
-	3,  // 17: quorate.v1.AdministrationService.GetNode:input_type -> quorate.v1.GetNodeRequest
-	5,  // 18: quorate.v1.AdministrationService.ExplainNode:input_type -> quorate.v1.ExplainNodeRequest
-	8,  // 19: quorate.v1.AdministrationService.InviteNode:input_type -> quorate.v1.InviteNodeRequest
-	10, // 20: quorate.v1.AdministrationService.ApproveNode:input_type -> quorate.v1.ApproveNodeRequest
-	12, // 21: quorate.v1.AdministrationService.SuspendNode:input_type -> quorate.v1.SuspendNodeRequest
-	14, // 22: quorate.v1.AdministrationService.ResumeNode:input_type -> quorate.v1.ResumeNodeRequest
-	16, // 23: quorate.v1.AdministrationService.RetireNode:input_type -> quorate.v1.RetireNodeRequest
-	18, // 24: quorate.v1.AdministrationService.ApprovePolicy:input_type -> quorate.v1.ApprovePolicyRequest
-	20, // 25: quorate.v1.AdministrationService.GetPolicy:input_type -> quorate.v1.GetPolicyRequest
-	22, // 26: quorate.v1.AdministrationService.GetEvidence:input_type -> quorate.v1.GetEvidenceRequest
-	24, // 27: quorate.v1.AdministrationService.ReadJournal:input_type -> quorate.v1.ReadJournalRequest
-	26, // 28: quorate.v1.AdministrationService.GetStatus:input_type -> quorate.v1.GetStatusRequest
-	2,  // 29: quorate.v1.AdministrationService.ListNodes:output_type -> quorate.v1.ListNodesResponse
-	4,  // 30: quorate.v1.AdministrationService.GetNode:output_type -> quorate.v1.GetNodeResponse
-	6,  // 31: quorate.v1.AdministrationService.ExplainNode:output_type -> quorate.v1.ExplainNodeResponse
-	9,  // 32: quorate.v1.AdministrationService.InviteNode:output_type -> quorate.v1.InviteNodeResponse
-	11, // 33: quorate.v1.AdministrationService.ApproveNode:output_type -> quorate.v1.ApproveNodeResponse
-	13, // 34: quorate.v1.AdministrationService.SuspendNode:output_type -> quorate.v1.SuspendNodeResponse
-	15, // 35: quorate.v1.AdministrationService.ResumeNode:output_type -> quorate.v1.ResumeNodeResponse
-	17, // 36: quorate.v1.AdministrationService.RetireNode:output_type -> quorate.v1.RetireNodeResponse
-	19, // 37: quorate.v1.AdministrationService.ApprovePolicy:output_type -> quorate.v1.ApprovePolicyResponse
-	21, // 38: quorate.v1.AdministrationService.GetPolicy:output_type -> quorate.v1.GetPolicyResponse
-	23, // 39: quorate.v1.AdministrationService.GetEvidence:output_type -> quorate.v1.GetEvidenceResponse
-	25, // 40: quorate.v1.AdministrationService.ReadJournal:output_type -> quorate.v1.ReadJournalResponse
-	27, // 41: quorate.v1.AdministrationService.GetStatus:output_type -> quorate.v1.GetStatusResponse
-	29, // [29:42] is the sub-list for method output_type
-	16, // [16:29] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	18, // 14: quorate.v1.ApprovePolicyRequest.part:type_name -> quorate.v1.PolicyPart
+	18, // 15: quorate.v1.GetPolicyResponse.part:type_name -> quorate.v1.PolicyPart
+	30, // 16: quorate.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	29, // 17: quorate.v1.GetStatusResponse.states:type_name -> quorate.v1.GetStatusResponse.StatesEntry
+	1,  // 18: quorate.v1.AdministrationService.ListNodes:input_type -> quorate.v1.ListNodesRequest
+	3,  // 19: quorate.v1.AdministrationService.GetNode:input_type -> quorate.v1.GetNodeRequest
+	5,  // 20: quorate.v1.AdministrationService.ExplainNode:input_type -> quorate.v1.ExplainNodeRequest
+	8,  // 21: quorate.v1.AdministrationService.InviteNode:input_type -> quorate.v1.InviteNodeRequest
+	10, // 22: quorate.v1.AdministrationService.ApproveNode:input_type -> quorate.v1.ApproveNodeRequest
+	12, // 23: quorate.v1.AdministrationService.SuspendNode:input_type -> quorate.v1.SuspendNodeRequest
+	14, // 24: quorate.v1.AdministrationService.ResumeNode:input_type -> quorate.v1.ResumeNodeRequest
+	16, // 25: quorate.v1.AdministrationService.RetireNode:input_type -> quorate.v1.RetireNodeRequest
+	19, // 26: quorate.v1.AdministrationService.ApprovePolicy:input_type -> quorate.v1.ApprovePolicyRequest
+	21, // 27: quorate.v1.AdministrationService.GetPolicy:input_type -> quorate.v1.GetPolicyRequest
+	23, // 28: quorate.v1.AdministrationService.GetEvidence:input_type -> quorate.v1.GetEvidenceRequest
+	25, // 29: quorate.v1.AdministrationService.ReadJournal:input_type -> quorate.v1.ReadJournalRequest
+	27, // 30: quorate.v1.AdministrationService.GetStatus:input_type -> quorate.v1.GetStatusRequest
+	2,  // 31: quorate.v1.AdministrationService.ListNodes:output_type -> quorate.v1.ListNodesResponse
+	4,  // 32: quorate.v1.AdministrationService.GetNode:output_type -> quorate.v1.GetNodeResponse
+	6,  // 33: quorate.v1.AdministrationService.ExplainNode:output_type -> quorate.v1.ExplainNodeResponse
+	9,  // 34: quorate.v1.AdministrationService.InviteNode:output_type -> quorate.v1.InviteNodeResponse
+	11, // 35: quorate.v1.AdministrationService.ApproveNode:output_type -> quorate.v1.ApproveNodeResponse
+	13, // 36: quorate.v1.AdministrationService.SuspendNode:output_type -> quorate.v1.SuspendNodeResponse
+	15, // 37: quorate.v1.AdministrationService.ResumeNode:output_type -> quorate.v1.ResumeNodeResponse
+	17, // 38: quorate.v1.AdministrationService.RetireNode:output_type -> quorate.v1.RetireNodeResponse
+	20, // 39: quorate.v1.AdministrationService.ApprovePolicy:output_type -> quorate.v1.ApprovePolicyResponse
+	22, // 40: quorate.v1.AdministrationService.GetPolicy:output_type -> quorate.v1.GetPolicyResponse
+	24, // 41: quorate.v1.AdministrationService.GetEvidence:output_type -> quorate.v1.GetEvidenceResponse
+	26, // 42: quorate.v1.AdministrationService.ReadJournal:output_type -> quorate.v1.ReadJournalResponse
+	28, // 43: quorate.v1.AdministrationService.GetStatus:output_type -> quorate.v1.GetStatusResponse
+	31, // [31:44] is the sub-list for method output_type
+	18, // [18:31] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_quorate_v1_administration_proto_init() }
@@ -1918,13 +2023,21 @@ func file_quorate_v1_administration_proto_init() {
 		return
 	}
 	file_quorate_v1_attestation_proto_init()
+	file_quorate_v1_administration_proto_msgTypes[19].OneofWrappers = []any{
+		(*ApprovePolicyRequest_Approval)(nil),
+		(*ApprovePolicyRequest_Part)(nil),
+	}
+	file_quorate_v1_administration_proto_msgTypes[22].OneofWrappers = []any{
+		(*GetPolicyResponse_Digest)(nil),
+		(*GetPolicyResponse_Part)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorate_v1_administration_proto_rawDesc), len(file_quorate_v1_administration_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
