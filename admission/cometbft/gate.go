@@ -170,7 +170,7 @@ func (g *Gate) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock
 		return nil, err
 	}
 	state, outcome, err := before.state.Step(power.Block{
-		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked,
+		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked, Doubled: doubled(req.Misbehavior, before.state.Effective()),
 	}, g.Schedule)
 	if err != nil {
 		return nil, fmt.Errorf("gate: %w", err)

@@ -43,7 +43,7 @@ var admissionRows = []Row{
 	{Number: 171, Name: "warning taken for a pass", Refused: "any decision but an admission", By: by(admissions)},
 	{Number: 172, Name: "shared secret", Refused: "no message hands out a secret of the network", By: by(protocol)},
 	{Number: 173, Name: "everybody expelled at once", Refused: "roll-out of a policy that would refuse too many nodes", By: by(service), Due: Console},
-	{Number: 174, Name: "two hosts with one credential", Refused: "two live connections of one key, at a ledger", By: by(admissions), Due: Gates},
+	{Number: 174, Name: "two hosts with one credential", Refused: "a consensus key that two hosts use: proof that it signed twice takes its power", By: by(admissions)},
 	{Number: 175, Name: "stale cache", Refused: "what a relying party remembers, after its end, and after a restart", By: by(rosters, admissions)},
 }
 
