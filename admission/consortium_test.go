@@ -82,10 +82,10 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-func TestConsortiumFileIsStrict(t *testing.T) {
-	n, file := fullFile(t)
+// consortiumChanges are changes of the full file by which it must not be read.
+func consortiumChanges(n *network) map[string][2]string {
 	v := n.Verifiers
-	for name, change := range map[string][2]string{
+	return map[string][2]string{
 		"format":                {"consortium: quorate/v1", "consortium: quorate/v2"},
 		"unknown key":           {"threshold: 2", "threshold: 2\ncaps: 3"},
 		"repeated key":          {"threshold: 2", "threshold: 2\nthreshold: 2"},
@@ -132,7 +132,12 @@ func TestConsortiumFileIsStrict(t *testing.T) {
 		"operator's name":       {n.Members[0].Operators[0].Key, mustKey("org-a/Alice")},
 		"operator without org":  {n.Members[0].Operators[0].Key, mustKey("alice")},
 		"capital hash of a key": {v[0].AdmissionKey, strings.ToUpper(v[0].AdmissionKey)},
-	} {
+	}
+}
+
+func TestConsortiumFileIsStrict(t *testing.T) {
+	n, file := fullFile(t)
+	for name, change := range consortiumChanges(n) {
 		text := strings.Replace(file, change[0], change[1], 1)
 		if text == file {
 			t.Errorf("%s: nothing changed", name)

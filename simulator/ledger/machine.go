@@ -19,7 +19,6 @@ type Machine struct {
 	*site.Host
 	Node          *chain.Node
 	Agent, Signer *site.Service
-	signerAddress string
 	l             *Ledger
 }
 
@@ -30,12 +29,27 @@ func (l *Ledger) newMachine(ctx context.Context, id string, node *chain.Node) (*
 	if m.Host, err = site.NewHost(ctx, id, l.path("hosts", node.Name), l.Members.ConsortiumFile(), l.Members.Vendor); err != nil {
 		return nil, err
 	}
-	if m.signerAddress, err = node.UseSigner(); err != nil {
+	if err := m.writeSigner(); err != nil {
 		return nil, errors.Join(err, m.Host.Host.Close())
 	}
 	m.Agent = m.service("agent", "quorate-agent", "run")
-	m.Signer = m.service("signer", "quorate-signer", "--address", m.signerAddress)
+	m.Signer = m.service("signer", "quorate-signer")
 	return m, nil
+}
+
+// writeSigner tells node and signer of each other, and the signer where to see
+// that the ledger needs it.
+func (m *Machine) writeSigner() error {
+	address, err := m.Node.UseSigner()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(m.Config(), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "signer: {address: '%s', ledger: '%s'}\n", address, m.Node.RPC)
+	return errors.Join(err, f.Close())
 }
 
 func (m *Machine) service(name, program string, args ...string) *site.Service {

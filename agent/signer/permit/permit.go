@@ -59,6 +59,41 @@ type Facts struct {
 	Admission *admission.Admission
 	Unusable  string // why there is no Admission, if known
 	Standing  Standing
+	Ledger    Ledger
+}
+
+// Ledger is what the gate beside the node says of the key. The zero value says
+// nothing.
+type Ledger struct {
+	Asked  time.Time // when the gate answered
+	Height uint64
+	Moved  time.Time // since when it has been at that height
+	Power  int64     // that consensus gives to the key
+	Frozen bool      // so many members lapsed that the gate lets nobody go
+}
+
+// A gate's answer counts for a moment. A ledger stands when its height has not
+// changed for many times the pause between blocks.
+const (
+	maxAnswerAge = 5 * time.Second
+	StandsAfter  = 10 * time.Second
+)
+
+// Next returns what is known after another answer of the gate.
+func (l Ledger) Next(height uint64, power int64, frozen bool, now time.Time) Ledger {
+	moved := l.Moved
+	if height != l.Height || moved.IsZero() {
+		moved = now
+	}
+	return Ledger{now, height, moved, power, frozen}
+}
+
+// needs reports whether the ledger would halt for good if hosts without an
+// admission did not sign: it stands, or it has frozen its set because too few of
+// it are admitted, and it still counts on this key. A ledger that goes on without
+// the key needs it for nothing.
+func (l Ledger) needs(now time.Time) bool {
+	return l.Power > 0 && now.Sub(l.Asked) <= maxAnswerAge && (l.Frozen || now.Sub(l.Moved) > StandsAfter)
 }
 
 // Verdicts are the verifiers' last decisions about this host, as its agent
@@ -104,6 +139,8 @@ func Decide(f Facts, now time.Time) *Refusal {
 		return &Refusal{Moved, "PCRs other than approved", "the state in which the key was released", "reboot the host into an approved system"}
 	case !f.Saved:
 		return &Refusal{Unsaved, "the signing state could not be written", "a state directory with room", "free space in the state directory"}
+	case f.Ledger.needs(now):
+		return nil
 	case f.Standing.Suspended:
 		return &Refusal{Suspended, f.Standing.Reason, "verdicts of enough verifiers that admit", "see `quorate-agent status`; mend what it names and reboot"}
 	case f.Admission == nil:
