@@ -273,6 +273,9 @@ func (s *Signer) look(ctx context.Context, now time.Time) {
 	}
 	s.facts.Admission, s.facts.Unusable = admitted, unusable
 	s.facts.Saved = saved
+	if permit.Admitted(s.facts, now) == nil {
+		s.facts.Good = now
+	}
 }
 
 // report logs and writes down why the key signs or not, when that changes.
