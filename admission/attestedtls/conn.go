@@ -44,8 +44,7 @@ func (e *Endpoint) Dial(ctx context.Context, network, address string) (*Conn, er
 // Client makes an attested connection of one that was dialled. It closes raw if
 // that fails.
 func (e *Endpoint) Client(ctx context.Context, raw net.Conn) (*Conn, error) {
-	c := &Conn{endpoint: e}
-	c.Conn = tls.Client(raw, e.tls(c.keep))
+	c := e.dialled(raw)
 	if err := c.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
@@ -60,6 +59,12 @@ func (e *Endpoint) Server(ctx context.Context, raw net.Conn) (*Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func (e *Endpoint) dialled(raw net.Conn) *Conn {
+	c := &Conn{endpoint: e}
+	c.Conn = tls.Client(raw, e.tls(c.keep))
+	return c
 }
 
 func (e *Endpoint) accepted(raw net.Conn) *Conn {

@@ -57,7 +57,7 @@ func TestGRPC(t *testing.T) {
 	server, node := n.host("server"), n.host("node")
 	address, callers := server.serve()
 	short := node.node
-	short.NotAfter = start.Add(time.Minute)
+	short.NotAfter = start.Add(2 * time.Second) // connections look at the clock again then
 	node.renew(short)
 	client := node.client(address)
 	check(t, ask(t, client))
@@ -65,9 +65,10 @@ func TestGRPC(t *testing.T) {
 		t.Errorf("called by %q", got)
 	}
 	n.set(short.NotAfter)
-	server.mu.Lock()
-	server.rule = ExpiryAlone
-	server.mu.Unlock()
+	server.reported(Ended)
+	if err := ask(t, client); status.Code(err) != codes.Unavailable {
+		t.Errorf("after its admission: %v", err)
+	}
 	if err := ask(t, n.hostWith("node", node.key).client(address)); err != nil {
 		t.Errorf("with a longer admission: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	dbm "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/abci/example/kvstore"
 	abci "github.com/cometbft/cometbft/abci/types"
+	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/quorate/quorate/admission/cometbft"
 	"github.com/quorate/quorate/admission/power"
@@ -107,7 +108,8 @@ func (r *rig) bundleOf(i int, from time.Time, days int) []byte {
 
 func (r *rig) initChain() {
 	r.Helper()
-	req := &abci.RequestInitChain{ChainId: chain, Time: birth, InitialHeight: 1}
+	params := cmttypes.DefaultConsensusParams().ToProto()
+	req := &abci.RequestInitChain{ChainId: chain, Time: birth, InitialHeight: 1, ConsensusParams: &params}
 	for i := range r.validators {
 		req.Validators = append(req.Validators, abci.UpdateValidator(keyOf(i), 10, "ed25519"))
 	}
@@ -126,14 +128,19 @@ func (r *rig) initChain() {
 func (r *rig) finalize(txs ...[]byte) *abci.ResponseFinalizeBlock {
 	r.Helper()
 	height := int64(len(r.blocks) + 1)
-	hash := sha256.Sum256(fmt.Append(nil, "block ", height))
-	r.blocks = append(r.blocks, &abci.RequestFinalizeBlock{Height: height, Time: birth.Add(time.Duration(height) * time.Second), Hash: hash[:], Txs: txs})
+	r.blocks = append(r.blocks, &abci.RequestFinalizeBlock{Height: height, Time: birth.Add(time.Duration(height) * time.Second), Hash: blockOf(height), Txs: txs})
 	res, err := r.gate.FinalizeBlock(ctx, r.blocks[height-1])
 	if err != nil {
 		r.Fatal(err)
 	}
 	r.hashes = append(r.hashes, res.AppHash)
 	return res
+}
+
+// blockOf is the hash of a block.
+func blockOf(height int64) []byte {
+	hash := sha256.Sum256(fmt.Append(nil, "block ", height))
+	return hash[:]
 }
 
 func (r *rig) commit() {

@@ -2,6 +2,7 @@ package cometbft_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/crypto/merkle"
+	"github.com/cometbft/cometbft/crypto/tmhash"
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/cometbft"
@@ -226,4 +228,37 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := r.gate.Commit(ctx, &abci.RequestCommit{}); err == nil {
 		t.Error("a commit without a block")
 	}
+}
+
+// Proof that a validator signed twice takes its power.
+func TestA174_DuplicateVote(t *testing.T) {
+	r := newRig(t, 4, nil)
+	r.initChain()
+	r.block()
+	address := tmhash.SumTruncated(keyOf(2))
+	hash := blockOf(2)
+	req := &abci.RequestFinalizeBlock{Height: 2, Time: birth.Add(2 * time.Second), Hash: hash, Misbehavior: []abci.Misbehavior{{
+		Type: abci.MisbehaviorType_LIGHT_CLIENT_ATTACK, Validator: abci.Validator{Address: address, Power: 10},
+	}}}
+	if res, err := r.gate.FinalizeBlock(ctx, req); err != nil || len(res.ValidatorUpdates) != 0 {
+		t.Fatalf("twin: another misbehaviour, which is the application's to judge: %v %v", res, err)
+	}
+	r = newRig(t, 4, nil)
+	r.initChain()
+	r.block()
+	req.Misbehavior[0].Type = abci.MisbehaviorType_DUPLICATE_VOTE
+	r.app.Application = withoutPunishment{r.app.Application}
+	res, err := r.gate.FinalizeBlock(ctx, req)
+	if err != nil || len(res.ValidatorUpdates) != 1 || res.ValidatorUpdates[0].Power != 0 || !bytes.Equal(res.ValidatorUpdates[0].PubKey.GetEd25519(), keyOf(2)) {
+		t.Fatalf("%v %v", res, err)
+	}
+}
+
+// withoutPunishment is an application that does not care about misbehaviour.
+type withoutPunishment struct{ abci.Application }
+
+func (w withoutPunishment) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+	forward := *req
+	forward.Misbehavior = nil
+	return w.Application.FinalizeBlock(ctx, &forward)
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	"github.com/cometbft/cometbft/crypto/tmhash"
 	"github.com/cometbft/cometbft/proto/tendermint/crypto"
 	cmttypes "github.com/cometbft/cometbft/types"
 
@@ -102,6 +104,22 @@ func formatKey(key crypto.PublicKey) (string, error) {
 		return "secp256k1:" + base64.StdEncoding.EncodeToString(k.Secp256K1), nil
 	}
 	return "", fmt.Errorf("gate: the application asks for power of a key of an unknown type %T", key.Sum)
+}
+
+// doubled returns the keys among the powers that a block proves to have signed
+// twice. Validators that have left by now have nothing to lose here.
+func doubled(proofs []abci.Misbehavior, powers []power.Power) []string {
+	var out []string
+	for _, p := range powers {
+		_, text, _ := strings.Cut(p.Key, ":")
+		raw, err := base64.StdEncoding.DecodeString(text)
+		if err == nil && slices.ContainsFunc(proofs, func(m abci.Misbehavior) bool {
+			return m.Type == abci.MisbehaviorType_DUPLICATE_VOTE && bytes.Equal(m.Validator.Address, tmhash.SumTruncated(raw))
+		}) {
+			out = append(out, p.Key)
+		}
+	}
+	return out
 }
 
 // updates turns the gate's decisions into consensus's terms.

@@ -20,6 +20,7 @@ const maxSeats = 4096
 //   - the role is one that a ledger grants;
 //   - neither its policy nor one of its verifiers is retired (R6, R7);
 //   - no verifier bars the node since, beyond those that a bundle can do without;
+//   - it is younger than any proof that its key signed twice;
 //   - its beacons are recent blocks of this chain;
 //   - host, node and consensus key are bound to each other or free (R5);
 //   - it is newer than what the node's seat rests on;
@@ -32,7 +33,7 @@ func (r *run) bundle(tx []byte) error {
 	seat := seatOf(a, tx, r.rules.Consortium)
 	seat.Accepted = r.height
 	for _, check := range []error{
-		r.checkRole(seat), r.checkRetired(seat), r.checkBarred(a.Node(), seat), r.checkBeacons(a),
+		r.checkRole(seat), r.checkRetired(seat), r.checkBarred(a.Node(), seat), r.checkDoubled(seat), r.checkBeacons(a),
 		r.checkHost(a.Node(), seat), r.checkNode(a.Node(), seat), r.checkNewer(a.Node(), seat), r.checkFrozen(seat), r.checkRoom(a.Node()),
 	} {
 		if check != nil {
@@ -105,6 +106,13 @@ func (r *run) checkBarred(node string, s Seat) error {
 		return refuse(Barred, "node", node, "a node that its verifiers' rosters admit")
 	}
 	return nil
+}
+
+func (r *run) checkDoubled(s Seat) error {
+	if r.singular(s.Key, s.Opinions) {
+		return nil
+	}
+	return refuse(Doubled, "consensus-key", "admitted at "+formatTime(s.NotBefore), "after "+formatTime(r.doubled[s.Key]))
 }
 
 // checkBeacons judges freshness by the chain itself: each admission rests on

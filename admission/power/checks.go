@@ -17,6 +17,7 @@ const (
 	OtherLedger    admission.CheckID = "power.ledger"
 	Retired        admission.CheckID = "power.retired"
 	Barred         admission.CheckID = "power.barred"
+	Doubled        admission.CheckID = "power.signed-twice"
 	StaleBeacon    admission.CheckID = "power.beacon"
 	HostBound      admission.CheckID = "power.host-bound"
 	HostCooling    admission.CheckID = "power.host-cooling"
@@ -47,6 +48,8 @@ var checks = []admission.Check{
 		Got: "what is retired, and since when", Want: "verifiers and a policy in service", Remedy: "Have the node admitted by other verifiers, or under the new policy, and submit that bundle."},
 	{ID: Barred, Title: "The verifiers bar the node.", Protects: "Power for a host whose evidence was refused after it was admitted.",
 		Got: "the node", Want: "a node that enough of its verifiers admit", Remedy: "Mend what quorate node explain names, reboot the host, and submit the new bundle."},
+	{ID: Doubled, Title: "The consensus key signed twice, after this admission.", Protects: "Two hosts that vote with one key.",
+		Got: "when it was admitted", Want: "an admission younger than the proof", Remedy: "Find the other host that has the key, stop it, and have the node admitted anew."},
 	{ID: StaleBeacon, Title: "The evidence behind the admission is older than the chain allows.", Protects: "Old evidence, and verifiers with a wrong clock.",
 		Got: "the block that the challenge named", Want: "a recent block of this chain", Remedy: "Submit the bundle sooner; if it is fresh, let the verifiers follow a node of this chain."},
 	{ID: HostBound, Title: "The host serves another consensus key or node.", Protects: "One machine that votes as several validators.",

@@ -83,6 +83,7 @@ type State struct {
 	retired    map[string]time.Time // verifier key or policy digest → end of what it allowed
 	barred     map[string]bars      // by verifier name
 	commands   map[admission.Digest]time.Time
+	doubled    map[string]time.Time // consensus key → time of the block that proves that it signed twice
 	removals   []removal
 	blocks     []admission.Beacon // recent blocks, ascending
 	keys       map[string]string  // consensus key → node id of the seat; derived
@@ -91,7 +92,8 @@ type State struct {
 func newState() *State {
 	return &State{
 		validators: map[string]Validator{}, seats: map[string]Seat{}, hosts: map[string]Host{}, peers: map[string]string{},
-		retired: map[string]time.Time{}, barred: map[string]bars{}, commands: map[admission.Digest]time.Time{}, keys: map[string]string{},
+		retired: map[string]time.Time{}, barred: map[string]bars{}, commands: map[admission.Digest]time.Time{},
+		doubled: map[string]time.Time{}, keys: map[string]string{},
 	}
 }
 
@@ -100,6 +102,7 @@ func (s *State) clone() *State {
 	c.validators, c.seats, c.hosts = maps.Clone(s.validators), maps.Clone(s.seats), maps.Clone(s.hosts)
 	c.peers, c.retired, c.barred = maps.Clone(s.peers), maps.Clone(s.retired), maps.Clone(s.barred)
 	c.commands, c.keys = maps.Clone(s.commands), maps.Clone(s.keys)
+	c.doubled = maps.Clone(s.doubled)
 	c.removals, c.blocks = slices.Clone(s.removals), slices.Clone(s.blocks)
 	return &c
 }
@@ -170,13 +173,20 @@ func (s *State) isBarred(node string, opinions []Opinion, rules Rules) bool {
 	return len(members) < rules.Consortium.Threshold
 }
 
+// singular reports whether an admission is younger than the latest proof that
+// its key signed twice: then the verifiers have looked at the host since.
+func (s *State) singular(key string, opinions []Opinion) bool {
+	proven, ok := s.doubled[key]
+	return !ok || !slices.ContainsFunc(opinions, func(o Opinion) bool { return !o.From.After(proven) })
+}
+
 // mayVote is R1's condition, and R8's exception.
 func (s *State) mayVote(key string, rules Rules) bool {
-	if s.validators[key].Founder && rules.UnattestedUntil > 0 && s.height <= rules.UnattestedUntil {
+	if _, twice := s.doubled[key]; !twice && s.validators[key].Founder && rules.UnattestedUntil > 0 && s.height <= rules.UnattestedUntil {
 		return true
 	}
 	node, ok := s.keys[key]
-	return ok && s.seats[node].Role == RoleValidator && s.stands(node, rules)
+	return ok && s.seats[node].Role == RoleValidator && s.stands(node, rules) && s.singular(key, s.seats[node].Opinions)
 }
 
 // member returns who answers for a key. A founder without a seat answers for

@@ -113,6 +113,8 @@ func (s *State) lapse(key string, standing bool) string {
 		return ""
 	case !ok:
 		return "no admission"
+	case !s.singular(key, s.seats[node].Opinions):
+		return "signed twice at " + formatTime(s.doubled[key])
 	case s.seats[node].Role != RoleValidator:
 		return "admitted as " + s.seats[node].Role
 	case !s.time.Before(s.end(s.seats[node])):

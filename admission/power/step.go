@@ -24,6 +24,7 @@ type Block struct {
 	Hash    admission.Digest
 	Txs     [][]byte // bundles, rosters and commands, in order
 	Desired []Power  // what the application asks for; 0 to leave
+	Doubled []string // consensus keys of which this block proves that they signed twice
 }
 
 // Result is what became of one transaction.
@@ -70,6 +71,7 @@ func (s *State) Step(b Block, schedule *Schedule) (*State, Outcome, error) {
 	if err := r.desire(b.Desired); err != nil {
 		return nil, Outcome{}, err
 	}
+	r.double(b.Doubled)
 	out.Updates = r.settle()
 	r.remember(admission.Beacon{Height: b.Height, Hash: b.Hash})
 	out.Events = r.events
@@ -151,6 +153,17 @@ func (r *run) desire(asked []Power) error {
 		r.validators[p.Key] = v
 	}
 	return nil
+}
+
+// double notes keys that signed twice: two hosts use one key, or one host lies.
+// They may not vote until the verifiers admit the host anew.
+func (r *run) double(keys []string) {
+	for _, key := range keys {
+		if _, known := r.validators[key]; known {
+			r.doubled[key] = r.time
+			r.event("doubled", [2]string{"key", key}, [2]string{"node", orNone(r.keys[key])})
+		}
+	}
 }
 
 // remember keeps the block as a beacon for as long as beacons count.

@@ -57,6 +57,9 @@ func (s *State) Entries() []Entry {
 	for digest, end := range s.commands {
 		out = append(out, Entry{"command/" + digest.String(), formatTime(end)})
 	}
+	for key, at := range s.doubled {
+		out = append(out, Entry{"doubled/" + key, formatTime(at)})
+	}
 	for _, m := range s.removals {
 		out = append(out, Entry{"removed/" + num(m.height), signed(m.power)})
 	}
@@ -153,6 +156,8 @@ func (s *State) set(key, value string) bool {
 		s.peers[name] = w.next()
 	case "retired":
 		s.retired[name] = w.time()
+	case "doubled":
+		s.doubled[name] = w.time()
 	case "barred":
 		s.barred[name] = w.bars()
 	case "command":

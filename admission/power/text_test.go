@@ -22,13 +22,17 @@ func full(t testing.TB) *power.State {
 	w.block(nil, w.command(power.Peer, "org-a/validator-0=p1", "org-a"), w.roster("org-b", admission.StateSuspended, 1, 2))
 	w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-d"))
 	w.blocks(6)
-	return w.state
+	next, _, err := w.state.Step(power.Block{Height: w.state.Height() + 1, Time: w.now, Doubled: []string{key(w.node(0))}}, w.schedule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
 }
 
 func TestStatesReadBack(t *testing.T) {
 	s := full(t)
 	text := s.Marshal()
-	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "frozen ", "host/", "peer/", "removed/", "retired/", "rules ", "seat/", "validator/"} {
+	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "doubled/", "frozen ", "host/", "peer/", "removed/", "retired/", "rules ", "seat/", "validator/"} {
 		if !bytes.Contains(text, []byte("\n"+kind)) {
 			t.Errorf("the test's state holds no %q", kind)
 		}

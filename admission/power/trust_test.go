@@ -50,7 +50,7 @@ func TestRostersTakePowerAway(t *testing.T) {
 
 // Rosters that bar everybody do not stop the chain: a policy mistake freezes the
 // set.
-func TestA173_MassExpulsion(t *testing.T) {
+func TestMassExpulsionFreezes(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.block(nil, w.roster("org-a", admission.StateSuspended, 0), w.roster("org-b", admission.StateSuspended, 0))
 	w.want(10, 10, 10, 10) // seven verifiers admitted it
@@ -319,4 +319,39 @@ func TestAdopt(t *testing.T) {
 	if err != nil || s.Height() != 100 || len(s.Effective()) != 4 {
 		t.Errorf("%v", err)
 	}
+}
+
+// A key that signed twice loses its power, and no admission from before gives it
+// back; one that the verifiers make later does.
+func TestA174_KeyOnTwoHosts(t *testing.T) {
+	w := newWorld(t, setup{})
+	early := w.sign(w.node(0))
+	w.now = w.now.Add(blink)
+	next, out, err := w.state.Step(power.Block{Height: 1, Time: w.now, Doubled: []string{key(w.node(0)), key(w.node(9))}}, w.schedule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.state, w.events = next, out.Events
+	w.tell(out.Updates)
+	w.want(0, 10, 10, 10)
+	if !w.happened("doubled") {
+		t.Error("nobody is told")
+	}
+	w.refuse(early, power.Doubled)
+	w.accept(w.signAgain(w.node(0)))
+	w.want(10, 10, 10, 10)
+}
+
+// While founders are unattested, one that signed twice is out all the same.
+func TestA174_FounderOnTwoHosts(t *testing.T) {
+	w := newWorld(t, setup{rules: func(r *power.Rules) { r.UnattestedUntil = 100 }})
+	next, out, err := w.state.Step(power.Block{Height: 1, Time: w.now, Doubled: []string{key(w.node(1))}}, w.schedule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.state = next
+	w.tell(out.Updates)
+	w.want(10, 0, 10, 10)
+	w.blocks(1)
+	w.want(10, 0, 10, 10)
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/admission/attestedtls"
 	"github.com/quorate/quorate/admission/power"
 	"github.com/quorate/quorate/verifier/verdict"
 )
@@ -32,7 +34,7 @@ func allChecks() []checkView {
 	for _, c := range verdict.Checks() {
 		all = append(all, checkView{string(c.ID), c.Title, c.Protects, c.Got, c.Want, c.Remedy})
 	}
-	for _, c := range append(admission.Checks(), power.Checks()...) {
+	for _, c := range slices.Concat(admission.Checks(), power.Checks(), attestedtls.Checks()) {
 		all = append(all, checkView{string(c.ID), c.Title, c.Protects, c.Got, c.Want, c.Remedy})
 	}
 	return all

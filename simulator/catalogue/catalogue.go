@@ -44,6 +44,7 @@ const (
 	device     Component = "agent/device"
 	admissions Component = "admission"
 	rosters    Component = "admission/roster"
+	links      Component = "admission/attestedtls"
 	wording    Component = "proto/binding"
 	protocol   Component = "proto/quorate/v1"
 	service    Component = "verifier"
