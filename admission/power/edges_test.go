@@ -344,6 +344,14 @@ func TestStatus(t *testing.T) {
 		t.Errorf("%+v", s.Nodes)
 	}
 
+	i = slices.IndexFunc(s.Members, func(m power.MemberStatus) bool { return m.Member == "org-d" })
+	if i < 0 || s.Members[i].Cap != 333 || s.Members[i].PerMille > 333 || s.Members[i].PerMille < 300 || s.Members[i].Power != w.set[key(w.node(3))] {
+		t.Errorf("%+v", s.Members)
+	}
+	if fresh := newWorld(t, setup{}).state.Status(w.schedule); fresh.MayLapse != 13 { // of 40
+		t.Errorf("%d of 40 may lapse", fresh.MayLapse)
+	}
+
 	frozen := newWorld(t, setup{lasts: 2 * blink})
 	frozen.blocks(2)
 	f := frozen.state.Status(frozen.schedule)
