@@ -33,6 +33,23 @@ func TestR3_Bounds(t *testing.T) {
 	}
 }
 
+// R3: a member that lapses and comes back within the window is no loss: another
+// one may lapse as if nothing had been.
+func TestR3_ComingBackIsNoLoss(t *testing.T) {
+	w := newWorld(t, setup{})
+	for i := range 3 {
+		n := w.node(i)
+		n.NotAfter = w.now.Add(2 * blink)
+		w.accept(w.sign(n))
+		w.block(nil)
+		if got := w.set[key(n)]; got != 0 || w.state.Frozen() > 0 {
+			t.Fatalf("%d: power %d, frozen since %d", i, got, w.state.Frozen())
+		}
+		w.accept(w.signAgain(n))
+		w.want(10, 10, 10, 10)
+	}
+}
+
 // What the application takes away itself is no lapse, also in a frozen set; and
 // what it wants to add waits.
 func TestR3_ApplicationMayTakeAway(t *testing.T) {
