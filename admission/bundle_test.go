@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 func twoOfTwo(t testing.TB) *network {
@@ -447,6 +448,7 @@ func FuzzBundle(f *testing.F) {
 		f.Fatal("no seeds")
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		weigh.Bounded(t, len(b), func() { _, _ = admission.ParseBundle(b) })
 		parsed, err := admission.ParseBundle(b)
 		if err != nil {
 			wantRefusal(t, err, admission.Malformed, admission.Duplicate)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/quorate/quorate/admission/values"
 )
 
 // MaxConsortium bounds a consortium file, in bytes.
@@ -106,8 +108,14 @@ func ParseConsortium(b []byte) (*Consortium, error) {
 	return c, nil
 }
 
+// costOfValue is what a value costs that is decoded twice, in bytes.
+const costOfValue = 700
+
 // decodeStrict decodes exactly one document without anchors and unknown keys.
 func decodeStrict(b []byte, d *document) error {
+	if err := values.Check(b, costOfValue); err != nil {
+		return &ConsortiumError{[]string{err.Error()}}
+	}
 	var root yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	if err := dec.Decode(&root); err != nil {
@@ -142,8 +150,32 @@ func indirect(n *yaml.Node, problems []string) []string {
 	if n.Style&yaml.TaggedStyle != 0 {
 		problems = append(problems, fmt.Sprintf("line %d: explicit tags are not allowed", n.Line))
 	}
+	problems = repeated(n, problems)
 	for _, child := range n.Content {
+		if len(problems) > maxProblems {
+			return problems[:maxProblems]
+		}
 		problems = indirect(child, problems)
+	}
+	return problems
+}
+
+// maxProblems bounds what one broken file can make us say.
+const maxProblems = 100
+
+// repeated finds keys that a mapping has twice. The library compares every key with
+// every other, and says something of each pair.
+func repeated(n *yaml.Node, problems []string) []string {
+	if n.Kind != yaml.MappingNode {
+		return problems
+	}
+	seen := make(map[string]bool, len(n.Content)/2)
+	for i := 0; i < len(n.Content) && len(problems) <= maxProblems; i += 2 {
+		if key := n.Content[i]; seen[key.Value] {
+			problems = append(problems, fmt.Sprintf("line %d: the key %q is repeated", key.Line, plain(key.Value)))
+		} else {
+			seen[key.Value] = true
+		}
 	}
 	return problems
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 func fullFile(t testing.TB) (*network, string) {
@@ -81,10 +82,10 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-func TestConsortiumFileIsStrict(t *testing.T) {
-	n, file := fullFile(t)
+// consortiumChanges are changes of the full file by which it must not be read.
+func consortiumChanges(n *network) map[string][2]string {
 	v := n.Verifiers
-	for name, change := range map[string][2]string{
+	return map[string][2]string{
 		"format":                {"consortium: quorate/v1", "consortium: quorate/v2"},
 		"unknown key":           {"threshold: 2", "threshold: 2\ncaps: 3"},
 		"repeated key":          {"threshold: 2", "threshold: 2\nthreshold: 2"},
@@ -118,7 +119,7 @@ func TestConsortiumFileIsStrict(t *testing.T) {
 		"alias":                 {"name: example-net", "name: &x example-net"},
 		"tag":                   {"name: example-net", "name: !!str example-net"},
 		"operator of another":   {n.Members[0].Operators[0].Key, n.Members[1].Operators[0].Key},
-		"member twice":          {"- name: org-c", "- name: org-b"},
+		"member twice":          {"- name: org-c\n", "- name: org-b\n"},
 		"wrong type":            {"threshold: 2", "threshold: many"},
 		"fraction":              {"threshold: 2", "threshold: 2.9"},
 		"exponent":              {"threshold: 2", "threshold: 2e0"},
@@ -131,7 +132,12 @@ func TestConsortiumFileIsStrict(t *testing.T) {
 		"operator's name":       {n.Members[0].Operators[0].Key, mustKey("org-a/Alice")},
 		"operator without org":  {n.Members[0].Operators[0].Key, mustKey("alice")},
 		"capital hash of a key": {v[0].AdmissionKey, strings.ToUpper(v[0].AdmissionKey)},
-	} {
+	}
+}
+
+func TestConsortiumFileIsStrict(t *testing.T) {
+	n, file := fullFile(t)
+	for name, change := range consortiumChanges(n) {
 		text := strings.Replace(file, change[0], change[1], 1)
 		if text == file {
 			t.Errorf("%s: nothing changed", name)
@@ -181,6 +187,7 @@ func FuzzConsortium(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		weigh.Bounded(t, len(b), func() { _, _ = admission.ParseConsortium(b) })
 		c, err := admission.ParseConsortium(b)
 		if err != nil {
 			var problems *admission.ConsortiumError

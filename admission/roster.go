@@ -105,12 +105,8 @@ func ParseRoster(text []byte) (Roster, error) {
 		Number:     p.number("number"),
 		Issued:     p.time("issued"),
 	}
-	for range p.count("admitted") {
-		r.Admitted = append(r.Admitted, p.listed())
-	}
-	for range p.count("barred") {
-		r.Barred = append(r.Barred, p.barred())
-	}
+	r.Admitted = readList(p, "admitted", p.listed)
+	r.Barred = readList(p, "barred", p.barred)
 	if err := p.end(); err != nil {
 		return Roster{}, err
 	}
@@ -123,6 +119,22 @@ func ParseRoster(text []byte) (Roster, error) {
 	}
 	return r, nil
 }
+
+// readList reads a list up to its end or the first line that is wrong.
+func readList[E any](p *textReader, name string, read func() E) []E {
+	n := p.count(name)
+	if n == 0 {
+		return nil
+	}
+	list := make([]E, 0, min(n, len(p.rest)/leastLine))
+	for len(list) < n && p.err == nil {
+		list = append(list, read())
+	}
+	return list
+}
+
+// leastLine is the length of the shortest line of a list, in bytes.
+const leastLine = len("a/b late 2026-01-01T00:00:00Z c d\n")
 
 // count reads the length of a list that still has to follow, so it can be no
 // more than the lines that are left.
@@ -185,7 +197,7 @@ func (r Roster) validate() error {
 // both, and that no TPM or node key serves two admitted nodes. Two hosts may
 // share a consensus key, of which the ledger lets one be used at a time.
 func (r Roster) validateLists() error {
-	single := make(map[string]bool, 2*len(r.Admitted))
+	hosts, keys := make(map[string]bool, len(r.Admitted)), make(map[Digest]bool, len(r.Admitted))
 	for i, n := range r.Admitted {
 		if i > 0 && r.Admitted[i-1].Node >= n.Node {
 			return refuse(Malformed, "admitted", n.Node, "ascending node ids")
@@ -193,11 +205,10 @@ func (r Roster) validateLists() error {
 		if !n.valid() {
 			return refuse(Malformed, "admitted", fmt.Sprintf("%+v", n), "a valid line")
 		}
-		key := n.NodeKey.String()
-		if single[n.Host] || single[key] {
+		if hosts[n.Host] || keys[n.NodeKey] {
 			return refuse(Malformed, "admitted", n.Node+" with host or node key of another node", "a host and a node key of its own for each node")
 		}
-		single[n.Host], single[key] = true, true
+		hosts[n.Host], keys[n.NodeKey] = true, true
 	}
 	for i, n := range r.Barred {
 		if i > 0 && r.Barred[i-1].Node >= n.Node {
@@ -226,7 +237,7 @@ func (n Listed) valid() bool {
 func (n Barred) valid() bool {
 	known := n.State == StateLate || n.State == StateSuspended || n.State == StateRetired || n.State == StateQuarantined
 	return known && ValidNodeID(n.Node) && wholeSecond(n.Since) && ValidToken(n.Check) &&
-		n.Reason != "" && n.Reason == cleanReason(n.Reason)
+		n.Reason == cleanReason(n.Reason) // never empty
 }
 
 // cleanReason makes any text a valid reason, so that foreign text in a verdict

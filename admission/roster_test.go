@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 func (n *network) listed() admission.Listed {
@@ -237,6 +238,7 @@ func FuzzRoster(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		weigh.Bounded(t, len(text), func() { _, _ = admission.ParseRoster(text) })
 		r, err := admission.ParseRoster(text)
 		if err != nil {
 			wantRefusal(t, err, admission.Malformed)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 const golden = `quorate/admission/v1
@@ -175,6 +176,7 @@ func FuzzStatement(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		weigh.Bounded(t, len(text), func() { _, _ = admission.ParseStatement(text) })
 		s, err := admission.ParseStatement(text)
 		if err != nil {
 			wantRefusal(t, err, admission.Malformed)

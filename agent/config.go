@@ -54,6 +54,23 @@ type Config struct {
 	// BootID holds the kernel's random id of this boot, by which a verifier
 	// tells a reboot from a TPM that was reset under a running host.
 	BootID string `yaml:"bootId"`
+	// Signer is for "quorate-agent signer".
+	Signer SignerConfig `yaml:"signer"`
+}
+
+// SignerConfig says which node may use the consensus key, and where it is.
+type SignerConfig struct {
+	// Address is the node's priv_validator_laddr: "unix:///path" or
+	// "tcp://host:port". The node listens, the signer dials.
+	Address string `yaml:"address"`
+	// Callers are who may be there: over a unix socket, users by name or number
+	// (by default the signer's own user); over tcp, node ids, at least one.
+	Callers []string `yaml:"callers"`
+	// Ledger is the RPC address of this host's node behind a gate, such as
+	// "http://127.0.0.1:26657". While the gate has frozen its set, or the ledger
+	// stands, the signer then signs also without an admission, so that neither an
+	// outage of verifiers nor a mistaken policy halts the ledger for good.
+	Ledger string `yaml:"ledger"`
 }
 
 // DefaultConfig returns the settings of a usual Linux host. Node and

@@ -26,6 +26,40 @@ const enrollTimeout = 5 * time.Minute
 type JoinOptions struct {
 	Tokens       map[string]string  // join token by verifier name; at least one
 	ConsensusKey ed25519.PrivateKey // the ledger node's key, to prove its possession; nil if it has none
+	Prover       Prover             // proves possession of a key that is held elsewhere, in place of ConsensusKey
+}
+
+// Prover holds the ledger node's consensus key. It gets the whole certification,
+// not bytes to sign, so that it signs nothing that it does not understand.
+type Prover interface {
+	// ConsensusKey returns the public half, "ed25519:<base64>".
+	ConsensusKey() string
+	// Prove signs the certification's qualifying data for consensus keys.
+	Prove(ctx context.Context, c binding.Certification) ([]byte, error)
+}
+
+// keyFile proves with a key that is at hand.
+type keyFile ed25519.PrivateKey
+
+func (k keyFile) ConsensusKey() string {
+	return admission.FormatConsensusKey(ed25519.PrivateKey(k).Public().(ed25519.PublicKey))
+}
+
+func (k keyFile) Prove(_ context.Context, c binding.Certification) ([]byte, error) {
+	qualifying, err := c.QualifyingData(binding.PurposeConsensusKey)
+	if err != nil {
+		return nil, err
+	}
+	return ed25519.Sign(ed25519.PrivateKey(k), qualifying[:]), nil
+}
+
+// prover returns who proves possession of the consensus key, nil if there is
+// none.
+func (o JoinOptions) prover() Prover {
+	if o.Prover == nil && o.ConsensusKey != nil {
+		return keyFile(o.ConsensusKey)
+	}
+	return o.Prover
 }
 
 // Enrolment is one verifier's answer.
@@ -86,7 +120,7 @@ func (a *Agent) Join(ctx context.Context, o JoinOptions) ([]Enrolment, error) {
 	}
 	defer keys.Close()
 	id.AKName, id.NodeKey = hex.EncodeToString(keys.AKName()), nodeKeyText(keys)
-	j := joining{agent: a, state: st, id: id, keys: keys, consensus: o.ConsensusKey}
+	j := joining{agent: a, state: st, id: id, keys: keys, consensus: o.prover()}
 	return j.all(ctx, o.Tokens)
 }
 
@@ -106,8 +140,8 @@ func (a *Agent) checkTokens(tokens map[string]string) error {
 // must be this node's, or a new one.
 func (a *Agent) joinIdentity(st *state, o JoinOptions) (identity, error) {
 	consensus := ""
-	if o.ConsensusKey != nil {
-		consensus = admission.FormatConsensusKey(o.ConsensusKey.Public().(ed25519.PublicKey))
+	if p := o.prover(); p != nil {
+		consensus = p.ConsensusKey()
 	}
 	id, err := st.identity()
 	if errors.Is(err, ErrNotJoined) {
@@ -129,7 +163,7 @@ type joining struct {
 	state     *state
 	id        identity
 	keys      *key.Keys
-	consensus ed25519.PrivateKey
+	consensus Prover // nil if the node has no consensus key
 }
 
 func (j *joining) all(ctx context.Context, tokens map[string]string) ([]Enrolment, error) {
@@ -161,7 +195,7 @@ func (j *joining) one(ctx context.Context, v admission.Verifier, token string, e
 	if !slices.ContainsFunc(j.id.Verifiers, func(e enrolled) bool { return e.Name == v.Name }) {
 		j.id.set(v.Name, "asked")
 	}
-	if err := j.state.writeJSON(identityFile, j.id); err != nil {
+	if err := j.state.WriteJSON(identityFile, j.id); err != nil {
 		return Enrolment{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
@@ -171,7 +205,7 @@ func (j *joining) one(ctx context.Context, v admission.Verifier, token string, e
 		return Enrolment{}, err
 	}
 	j.id.set(v.Name, result.State)
-	return result, j.state.writeJSON(identityFile, j.id)
+	return result, j.state.WriteJSON(identityFile, j.id)
 }
 
 func (j *joining) enroll(ctx context.Context, v admission.Verifier, token string, ek *key.EK) (Enrolment, error) {
@@ -256,10 +290,9 @@ func (j *joining) prove(ctx context.Context, v admission.Verifier, stream contex
 	}
 	proof.NodeKeyAttest, proof.NodeKeySignature = node.Attest, node.Signature
 	if j.consensus != nil {
-		if qualifying, err = certification.QualifyingData(binding.PurposeConsensusKey); err != nil {
+		if proof.ConsensusKeySignature, err = j.consensus.Prove(stream, certification); err != nil {
 			return nil, err
 		}
-		proof.ConsensusKeySignature = ed25519.Sign(j.consensus, qualifying[:])
 	}
 	return proof, nil
 }

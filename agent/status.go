@@ -139,10 +139,10 @@ func ReadStatus(cfg Config) (Status, error) {
 	}
 	defer st.Close()
 	var status Status
-	if err := st.readJSON(statusFile, &status); err != nil {
+	if err := st.ReadJSON(statusFile, &status); err != nil {
 		return Status{}, err
 	}
-	status.Running = st.running()
+	status.Running = st.Running()
 	return status, nil
 }
 
@@ -172,7 +172,7 @@ func (b *board) update(change func(*Status)) {
 		return
 	}
 	if err == nil {
-		err = b.state.writeJSON(statusFile, b.status)
+		err = b.state.WriteJSON(statusFile, b.status)
 	}
 	if err != nil {
 		b.log.Error("status is not written", "error", err)

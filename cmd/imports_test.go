@@ -19,7 +19,8 @@ const module = "github.com/quorate/quorate/"
 // pure packages decide; they may not read, write, dial, log, wait or start anything.
 var pure = []string{
 	"proto/binding", "verifier/eventlog", "verifier/ima", "verifier/enroll", "verifier/evidence", "verifier/policy",
-	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power",
+	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power", "admission/values",
+	"agent/signer/permit",
 }
 
 // impure imports are refused in pure packages, by exact path or, with a slash
@@ -44,6 +45,7 @@ var fences = []struct{ from, to, why string }{
 	{"admission", "simulator", "shipped code holds no simulator"},
 	{"cmd/quorate", "simulator", "shipped code holds no simulator"},
 	{"cmd/quorate-agent", "simulator", "shipped code holds no simulator"},
+	{"cmd/quorate-signer", "simulator", "shipped code holds no simulator"},
 	{"cmd/quorate-verifier", "simulator", "shipped code holds no simulator"},
 	{"cmd/quorate-gate", "simulator", "shipped code holds no simulator"},
 	{"cmd/quorate-gate", "verifier", "a gate stands beside a ledger, not beside a verifier"},

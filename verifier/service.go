@@ -28,6 +28,7 @@ import (
 	"github.com/quorate/quorate/verifier/enroll"
 	"github.com/quorate/quorate/verifier/journal"
 	"github.com/quorate/quorate/verifier/node"
+	"github.com/quorate/quorate/verifier/policy"
 	"github.com/quorate/quorate/verifier/store"
 	"github.com/quorate/quorate/verifier/store/sqlite"
 	"github.com/quorate/quorate/verifier/trust"
@@ -77,7 +78,7 @@ type Service struct {
 const bulkSlots = 4
 
 // archiveBlob bounds one blob of the archive, in bytes.
-const archiveBlob = 256 << 20
+const archiveBlob = policy.MaxManifest
 
 // Open opens a verifier: it checks keys and configuration against the consortium
 // file, brings the store up to the journal, and starts the background work. Call

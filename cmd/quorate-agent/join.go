@@ -13,6 +13,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/agent"
+	"github.com/quorate/quorate/agent/possession"
 )
 
 // maxSecretFile bounds a token or key file, in bytes.
@@ -22,6 +23,7 @@ type joinFlags struct {
 	tokens       []string
 	tokenFile    string
 	consensusKey string
+	signer       bool
 }
 
 func newJoin(o *options) *cobra.Command {
@@ -38,6 +40,7 @@ The verifier must show the key that the consortium file pins before anything is
 sent to it. Tokens and the consensus key are used and not stored.`,
 		Example: `  quorate-agent join --token-file token.txt
   quorate-agent join --token-file - < token.txt
+  quorate-agent join --token-file tokens.txt --signer
   quorate-agent join --token-file tokens.txt --consensus-key ~/.cometbft/config/priv_validator_key.json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return j.run(cmd, o) },
@@ -45,6 +48,7 @@ sent to it. Tokens and the consensus key are used and not stored.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&j.tokens, "token", nil, "join token, or VERIFIER=TOKEN (seen by other users in the process list; prefer --token-file)")
 	f.StringVar(&j.tokenFile, "token-file", "", "file with one token per line; - is standard input")
+	f.BoolVar(&j.signer, "signer", false, "have the running `quorate-agent signer` prove that this node holds its key")
 	f.StringVar(&j.consensusKey, "consensus-key", "", "CometBFT priv_validator_key.json, to prove that this node holds the key")
 	return cmd
 }
@@ -62,6 +66,9 @@ func (j *joinFlags) run(cmd *cobra.Command, o *options) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if j.signer && consensus != nil {
+		return usageError{errors.New("--signer and --consensus-key are two keys; give one")}
+	}
 	dev, err := openDevice(cmd.Context(), cfg)
 	if err != nil {
 		return err
@@ -75,7 +82,13 @@ func (j *joinFlags) run(cmd *cobra.Command, o *options) error {
 	if err != nil {
 		return usageError{err}
 	}
-	results, err := a.Join(cmd.Context(), agent.JoinOptions{Tokens: tokens, ConsensusKey: consensus})
+	options := agent.JoinOptions{Tokens: tokens, ConsensusKey: consensus}
+	if j.signer {
+		if options.Prover, err = possession.Find(cmd.Context(), cfg.StateDir); err != nil {
+			return err
+		}
+	}
+	results, err := a.Join(cmd.Context(), options)
 	printJoin(cmd.OutOrStdout(), cfg, o.json, results)
 	return err
 }

@@ -122,7 +122,7 @@ Exit codes: 0 good, 1 refused, 2 wrong usage, 3 could not tell.`,
 	f.StringVar(&o.over.BootLog, "boot-log", "", "override bootLog: binary TCG event log")
 	f.StringVar(&o.over.IMAList, "ima-list", "", "override imaList: binary IMA list")
 	f.StringVar(&o.over.BootID, "boot-id", "", "override bootId: file with the kernel's id of this boot")
-	root.AddCommand(newJoin(o), newRun(o), newStatus(o), newInspect(o))
+	root.AddCommand(newJoin(o), newRun(o), newStatus(o), newInspect(o), newExec(o), newSigner())
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/quorate/quorate/proto/parts"
 	pb "github.com/quorate/quorate/proto/quorate/v1"
 	"github.com/quorate/quorate/verifier/node"
 	"github.com/quorate/quorate/verifier/policy"
@@ -107,7 +109,7 @@ func loadPolicy(dir string) (*policy.Set, []*policy.Manifest, error) {
 // fetchPolicy gets the active policy of that name, or of the validators, and
 // compiles it; nil if there is none.
 func fetchPolicy(ctx context.Context, s *session, name string) (*policy.Set, []*policy.Manifest, error) {
-	r, err := s.admin.GetPolicy(ctx, &pb.GetPolicyRequest{Name: name})
+	digest, rules, texts, err := receivePolicy(ctx, s, name)
 	if status.Code(err) == codes.NotFound {
 		return nil, nil, nil
 	}
@@ -115,17 +117,44 @@ func fetchPolicy(ctx context.Context, s *session, name string) (*policy.Set, []*
 		return nil, nil, err
 	}
 	var manifests []source
-	for i, text := range r.GetManifests() {
+	for i, text := range texts {
 		manifests = append(manifests, source{fmt.Sprintf("manifest %d", i+1), text})
 	}
-	set, parsed, err := compile(source{"policy", r.GetPolicy()}, manifests)
+	set, parsed, err := compile(source{"policy", rules}, manifests)
 	if err != nil {
 		return nil, nil, refused(fmt.Errorf("the verifier's policy does not load: %w", err), "does this quorate have the verifier's version?")
 	}
-	if digestOf(set) != r.GetDigest() {
+	if digestOf(set) != digest {
 		return nil, nil, refused(errors.New("the verifier's policy is not the one whose digest it states"), "do not approve or trust it; look at the verifier")
 	}
 	return set, parsed, nil
+}
+
+// receivePolicy returns the active policy's files as the verifier sends them.
+func receivePolicy(ctx context.Context, s *session, name string) (digest string, rules []byte, manifests [][]byte, err error) {
+	stream, err := s.admin.GetPolicy(ctx, &pb.GetPolicyRequest{Name: name})
+	if err != nil {
+		return "", nil, nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return "", nil, nil, err
+	}
+	files := parts.Joiner{Limit: 2 * policy.MaxManifest}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", nil, nil, err
+		}
+		if err := files.Add(m.GetPart()); err != nil {
+			return "", nil, nil, fmt.Errorf("the verifier's policy: %w", err)
+		}
+	}
+	rules, manifests, err = files.Files()
+	return first.GetDigest(), rules, manifests, err
 }
 
 func digestOf(set *policy.Set) string { return node.Digest(set.Digest()).String() }

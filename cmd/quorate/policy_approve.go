@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/quorate/quorate/proto/parts"
 	pb "github.com/quorate/quorate/proto/quorate/v1"
 	"github.com/quorate/quorate/verifier/policy"
 )
@@ -51,19 +52,35 @@ the same bytes; every node is challenged at once then.`,
 }
 
 func approve(ctx context.Context, s *session, set *policy.Set, manifests []*policy.Manifest) (approvalView, error) {
-	r := &pb.ApprovePolicyRequest{Policy: set.Policy().Print()}
-	for _, m := range manifests {
-		r.Manifests = append(r.Manifests, m.Print())
-	}
-	var err error
-	if r.Approval, err = note.Sign(&note.Note{Text: set.ApprovalText(s.consortium.Name)}, s.key); err != nil {
+	approval, err := note.Sign(&note.Note{Text: set.ApprovalText(s.consortium.Name)}, s.key)
+	if err != nil {
 		return approvalView{}, err
 	}
-	got, err := s.admin.ApprovePolicy(ctx, r)
+	files := [][]byte{set.Policy().Print()}
+	for _, m := range manifests {
+		files = append(files, m.Print())
+	}
+	got, err := sendPolicy(ctx, s, approval, files)
 	return approvalView{
 		Policy: set.Name(), Version: set.Policy().Version, Digest: digestOf(set), By: s.key.Name(),
 		Approvals: int(got.GetApprovals()), Needed: int(got.GetNeeded()), Active: got.GetActive(),
 	}, err
+}
+
+// sendPolicy hands over an approval with the files that it is for.
+func sendPolicy(ctx context.Context, s *session, approval []byte, files [][]byte) (*pb.ApprovePolicyResponse, error) {
+	stream, err := s.admin.ApprovePolicy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&pb.ApprovePolicyRequest{Step: &pb.ApprovePolicyRequest_Approval{Approval: approval}})
+	for part := range parts.Split(files...) {
+		if err != nil {
+			break // why, the answer says
+		}
+		err = stream.Send(&pb.ApprovePolicyRequest{Step: &pb.ApprovePolicyRequest_Part{Part: part}})
+	}
+	return stream.CloseAndRecv()
 }
 
 func (c *cli) printApproval(v approvalView) {

@@ -42,8 +42,10 @@ const (
 	agentCore  Component = "agent"
 	keys       Component = "agent/key"
 	device     Component = "agent/device"
+	sealing    Component = "agent/seal"
 	admissions Component = "admission"
 	rosters    Component = "admission/roster"
+	links      Component = "admission/attestedtls"
 	wording    Component = "proto/binding"
 	protocol   Component = "proto/quorate/v1"
 	service    Component = "verifier"
@@ -70,7 +72,6 @@ type Part string
 const (
 	Console Part = "console" // policy administration and roll-out for people
 	Gates   Part = "gates"   // what ledgers ask before they let a node in
-	Signer  Part = "signer"  // a signing key that the TPM ties to its state
 )
 
 // Groups returns the whole catalogue.

@@ -113,11 +113,14 @@ type Answer struct {
 	BootID           string
 }
 
-// Ask is what a host answers.
+// Ask is what a host answers. Bind and Alter let it lie: they change what the
+// quote is bound to and the quote itself, both before the TPM signs.
 type Ask struct {
 	Ledger     binding.Ledger
 	Challenges []binding.Challenge
 	PCRs       []int
+	Bind       func(*binding.Quote)   // nil: nothing
+	Alter      func(*papertpm.Attest) // nil: nothing
 }
 
 // Answer quotes what the host is now.
@@ -127,13 +130,21 @@ func (h *Host) Answer(ask Ask) (Answer, error) {
 		Challenges: ask.Challenges, PCRValues: h.PCRs.Values(ask.PCRs...),
 	}
 	a.BootLogDigest = sha256.Sum256(a.BootLog)
-	extra, err := binding.Quote{
+	bound := binding.Quote{
 		Ledger: ask.Ledger, Node: h.ID, AKName: h.AK.Name(), NodeKey: h.NodeKey.SPKIDigest(), ConsensusKey: h.ConsensusKey(),
 		BootLog: a.BootLogDigest, Challenges: ask.Challenges,
-	}.QualifyingData()
+	}
+	if ask.Bind != nil {
+		ask.Bind(&bound)
+	}
+	extra, err := bound.QualifyingData()
 	if err != nil {
 		return a, fmt.Errorf("paperhost: %w", err)
 	}
-	a.Quote, a.Signature, err = h.Sign(h.Quote(extra[:], ask.PCRs...))
+	quote := h.Quote(extra[:], ask.PCRs...)
+	if ask.Alter != nil {
+		ask.Alter(&quote)
+	}
+	a.Quote, a.Signature, err = h.Sign(quote)
 	return a, err
 }

@@ -240,43 +240,62 @@ func TestMuxSharesOneTPM(t *testing.T) {
 	wg.Wait()
 }
 
-// Three objects fill the TPM, so a client that leaves without flushing would
-// lock out everybody after it.
-func TestMuxFlushesWhatClientsLeave(t *testing.T) {
+// Three objects fill the TPM; every client has room for more, and a client that
+// leaves without flushing locks out nobody.
+func TestMuxGivesEachClientASpace(t *testing.T) {
 	tpm := newTPM(t, t.TempDir(), Options{})
 	mux, err := Listen(filepath.Join(t.TempDir(), "tpm.sock"), tpm)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer mux.Close()
-	client, err := Dial(mux.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for range 3 {
-		createAK(t, client)
+		client, err := Dial(mux.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			createAK(t, client)
+		}
+		last := createAK(t, client)
+		if _, err := (tpm2.ReadPublic{ObjectHandle: last.ObjectHandle}).Execute(client); err != nil {
+			t.Errorf("the fourth object: %v", err)
+		}
+		if _, err := (tpm2.FlushContext{FlushHandle: last.ObjectHandle}).Execute(client); err != nil {
+			t.Error(err)
+		}
+		if _, err := (tpm2.ReadPublic{ObjectHandle: last.ObjectHandle}).Execute(client); !errors.Is(err, tpm2.TPMRCReferenceH0) {
+			t.Errorf("a flushed object: %v", err)
+		}
+		if _, _, err := tpm2.HMACSession(client, tpm2.TPMAlgSHA256, 16); err != nil {
+			t.Errorf("a session: %v", err)
+		}
+		client.Close()
 	}
-	client.Close()
 	deadline := time.Now().Add(10 * time.Second)
-	for {
-		loaded, err := tpm2.GetCapability{
-			Capability: tpm2.TPMCapHandles, Property: 0x80000000, PropertyCount: 8,
-		}.Execute(tpm)
-		if err != nil {
-			t.Fatal(err)
-		}
-		handles, err := loaded.CapabilityData.Data.Handles()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(handles.Handle) == 0 {
-			break
-		}
+	for loadedHandles(t, tpm) > 0 {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d objects are still loaded", len(handles.Handle))
+			t.Fatal("objects or sessions are still loaded")
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+func loadedHandles(t *testing.T, tpm *TPM) int {
+	t.Helper()
+	count := 0
+	for _, first := range []uint32{0x80000000, 0x02000000} {
+		rsp, err := tpm2.GetCapability{Capability: tpm2.TPMCapHandles, Property: first, PropertyCount: 8}.Execute(tpm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := rsp.CapabilityData.Data.Handles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		count += len(list.Handle)
+	}
+	return count
 }
 
 func TestMuxDisconnectsAtReboot(t *testing.T) {

@@ -170,3 +170,9 @@ func (c *CA) key(label string) *ecdsa.PrivateKey {
 		}
 	}
 }
+
+// Like returns the same vendor, with the same keys and validity, whose CA
+// certificates have a defect.
+func (c *CA) Like(shape ChainShape) (*CA, error) {
+	return New(Options{Name: c.name, Seed: c.seed, Now: c.now, Chain: shape})
+}

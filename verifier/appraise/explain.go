@@ -138,8 +138,8 @@ func (e *explainer) required(id verdict.CheckID) string {
 	case verdict.RuleDenied:
 		return fmt.Sprintf("%d rule(s) not to apply", len(e.p.Rules))
 	}
-	if use, judged := checkUses[id]; judged && e.set.Uses(use) {
-		return fmt.Sprintf("each of %d listed by %s", len(e.set.Accepts(use, 1<<20)), list(e.set.ManifestsOf(use)))
+	if use := checkUses[id]; e.set.Uses(use) {
+		return fmt.Sprintf("each of %d listed by %s", len(e.set.Listed(use)), list(e.set.ManifestsOf(use)))
 	}
 	if id == verdict.RuntimeIMAUnlisted && e.p.Runtime != nil {
 		return "every file listed by " + list(e.p.Runtime.Manifests)
@@ -155,6 +155,45 @@ var checkUses = map[verdict.CheckID]policy.Use{
 	verdict.SecureBootMOK: policy.UseMOK, verdict.BootImage: policy.UseImages, verdict.BootKernel: policy.UseKernel,
 	verdict.BootInitrd: policy.UseInitrd, verdict.BootLoaderCommand: policy.UseLoaderCommands,
 	verdict.BootLoaderFile: policy.UseLoaderFiles, verdict.BootOther: policy.UseOther,
+}
+
+// Missing is a reference value that a finding asked for in vain.
+type Missing struct {
+	Check     verdict.CheckID
+	Kind      policy.Kind // of the entry that would list it
+	Found     string      // as the finding has it: a digest, or a path and a digest
+	Manifests []string    // of the policy, in any of which it would count
+}
+
+// Wanting lists what the manifests of a policy would have to hold for its findings
+// not to be: each finding about a value that no manifest lists.
+func Wanting(set *policy.Set, findings []verdict.Finding) []Missing {
+	if set == nil {
+		return nil
+	}
+	var all []Missing
+	for _, f := range findings {
+		kind, manifests := references(set, f.Check)
+		if kind != "" && len(manifests) > 0 {
+			all = append(all, Missing{f.Check, kind, f.Got, manifests})
+		}
+	}
+	return all
+}
+
+// references says which kind of entry a check looks up, and in which manifests.
+func references(set *policy.Set, check verdict.CheckID) (policy.Kind, []string) {
+	if check == verdict.RuntimeIMAUnlisted {
+		if runtime := set.Policy().Runtime; runtime != nil {
+			return policy.KindFile, runtime.Manifests
+		}
+		return "", nil
+	}
+	use, ok := checkUses[check]
+	if !ok {
+		return "", nil
+	}
+	return use.Kind(), set.ManifestsOf(use)
 }
 
 // found says what the evidence shows, in words.

@@ -88,17 +88,9 @@ func (l *learner) name(part string) string { return l.lesson.Name + "-" + part }
 func (l *learner) add(f *eventlog.Facts, part string, kind policy.Kind, all items) {
 	all(f, func(i item) {
 		if i.Digest != "" {
-			l.put(part, policy.Entry{Kind: kind, Digest: i.Digest.String(), Comment: comment(i.name)})
+			l.entries[part] = append(l.entries[part], policy.Entry{Kind: kind, Digest: i.Digest.String(), Comment: comment(i.name)})
 		}
 	})
-}
-
-// put adds an entry once; two samples that differ in a comment only agree.
-func (l *learner) put(part string, e policy.Entry) {
-	same := func(f policy.Entry) bool { return f.Kind == e.Kind && f.Digest == e.Digest && f.Path == e.Path }
-	if part == partRuntime || !slices.ContainsFunc(l.entries[part], same) {
-		l.entries[part] = append(l.entries[part], e)
-	}
 }
 
 // comment makes claimed text fit for a manifest. The host chose it.
@@ -170,7 +162,7 @@ func (l *learner) runtime(segment *ima.Segment) error {
 		if e.Kind == ima.KindBuffer {
 			kind = policy.KindBuffer
 		}
-		l.put(partRuntime, policy.Entry{Kind: kind, Digest: e.DigestText(), Path: string(e.Path)})
+		l.entries[partRuntime] = append(l.entries[partRuntime], policy.Entry{Kind: kind, Digest: e.DigestText(), Path: string(e.Path)})
 	}
 	return nil
 }
@@ -201,7 +193,9 @@ func (l *learner) refer() {
 	}
 }
 
-// parsed puts the result through the same loader as any other policy.
+// parsed puts the result through the same loader as any other policy. Samples that
+// agree on an entry write it once; if they differ in its comment, the first in order
+// stays.
 func (l *learner) parsed() (*policy.Policy, []*policy.Manifest, error) {
 	p, err := policy.Parse(l.policy.Print())
 	if err != nil {

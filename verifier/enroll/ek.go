@@ -23,10 +23,9 @@ import (
 
 // Limits of what an agent may send.
 const (
-	MaxCertificate        = 8 << 10  // bytes of one certificate
-	MaxIntermediates      = 8        // certificates
-	MaxIntermediatesBytes = 64 << 10 // bytes of all of them
-	MaxPath               = 5        // certificates from EK to root, both counted
+	MaxCertificate   = 8 << 10 // bytes of one certificate
+	MaxIntermediates = 8       // certificates
+	MaxPath          = 5       // certificates from EK to root, both counted
 )
 
 var (
@@ -229,11 +228,10 @@ func (t *Trust) rootOf(chains [][]*x509.Certificate) (Root, error) {
 }
 
 func untrustedPool(intermediates [][]byte) (*x509.CertPool, error) {
-	pool, size := x509.NewCertPool(), 0
+	pool := x509.NewCertPool()
 	for i, der := range intermediates {
-		size += len(der)
-		if i >= MaxIntermediates || len(der) > MaxCertificate || size > MaxIntermediatesBytes {
-			return nil, verdict.Refuse(verdict.EnrollIntermediates, "", fmt.Sprintf("%d certificates, %d bytes or more", len(intermediates), size), "at most 8 certificates of 8 KiB")
+		if i >= MaxIntermediates || len(der) > MaxCertificate {
+			return nil, verdict.Refuse(verdict.EnrollIntermediates, "", fmt.Sprintf("%d certificates, number %d of %d bytes", len(intermediates), i+1, len(der)), "at most 8 certificates of 8 KiB")
 		}
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorate/quorate/simulator/papertpm"
 	"github.com/quorate/quorate/simulator/vendorca"
+	"github.com/quorate/quorate/simulator/weigh"
 	"github.com/quorate/quorate/verifier/verdict"
 )
 
@@ -429,6 +430,7 @@ func FuzzVerifyEK(f *testing.F) {
 		f.Fatalf("only %d seeds", seeds)
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {
+		weigh.Bounded(t, len(der), func() { _, _ = v.verify(der) })
 		ek, err := v.verify(der)
 		if (ek == nil) != (err != nil) {
 			t.Fatalf("got %v and %v", ek, err)
@@ -474,6 +476,7 @@ func FuzzParseName(f *testing.F) {
 		f.Fatalf("only %d seeds", seeds)
 	}
 	f.Fuzz(func(t *testing.T, san []byte) {
+		weigh.Bounded(t, len(san), func() { _, _ = parseName(san) })
 		if name, err := parseName(san); err == nil && (len(name.manufacturer) != 8 || name.model == "" || name.version == "") {
 			t.Fatalf("accepted %+v", name)
 		}
@@ -487,6 +490,27 @@ func BenchmarkVerifyEK(b *testing.B) {
 	for b.Loop() {
 		if _, err := v.verify(der); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A certificate has one form: whatever byte of it is changed, it is refused. Its
+// signature covers all but itself, and has one encoding.
+func TestA003_EveryByteOfACertificateCounts(t *testing.T) {
+	v, key := production(t), papertpm.ECCEK("bytes")
+	for _, shape := range vendorca.Genuine() {
+		der := v.issue(t, key.Signer.Public(), shape)
+		if _, err := v.verify(der); err != nil {
+			t.Fatalf("twin: %v", err)
+		}
+		for i := range der {
+			for _, bit := range []byte{1, 0x80} {
+				changed := slices.Clone(der)
+				changed[i] ^= bit
+				if _, err := v.verify(changed); err == nil {
+					t.Fatalf("%s: byte %d changed, and the certificate passes", shape, i)
+				}
+			}
 		}
 	}
 }

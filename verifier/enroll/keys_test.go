@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorate/quorate/proto/binding"
 	"github.com/quorate/quorate/simulator/papertpm"
+	"github.com/quorate/quorate/simulator/weigh"
 	"github.com/quorate/quorate/verifier/verdict"
 )
 
@@ -204,6 +205,7 @@ func FuzzCheckAK(f *testing.F) {
 		f.Add(public)
 	}
 	f.Fuzz(func(t *testing.T, public []byte) {
+		weigh.Bounded(t, len(public), func() { _, _ = CheckAK(public) })
 		ak, err := CheckAK(public)
 		if err == nil && !bytes.Equal(ak.Public(), public) {
 			t.Fatal("other bytes kept than were checked")

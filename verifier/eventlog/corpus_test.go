@@ -31,6 +31,10 @@ var corpus = []struct {
 	{"go-tpm-tools/ubuntu-2404-amd-sevsnp.bin", ProfileShimGrub, "panic=-1", []string{oddValueOnly, oddExitFailure}, ""},
 	{"go-attestation/coreos_36_shielded_vm_no_secure_boot_eventlog", ProfileShimGrub, "ignition.firstboot", []string{oddValueOnly}, ""},
 
+	{"go-tpm-tools/cos-93-amd-sev.bin", ProfileGrub, "cros_efi", []string{oddValueOnly, oddShimAuthority}, ""},
+	{"go-tpm-tools/ubuntu-2104-no-secure-boot.bin", ProfileShimGrub, "ro console=ttyS0", []string{oddValueOnly}, ""},
+	{"go-tpm-tools/eventlogwithsp800155.bin", ProfileShimGrub, "ro", []string{oddValueOnly}, ""},
+
 	// systemd-boot of 2021 on a kernel that drops the final events table.
 	{"go-tpm-tools/arch-linux-workstation.bin", "", "", nil, verdict.BootlogVariable},
 	// A firmware bug: the separator's digest under another type.
@@ -43,6 +47,11 @@ var corpus = []struct {
 	{"go-attestation/ebs_event_missing_eventlog", "", "", nil, verdict.BootlogHeader},
 	{"go-attestation/option_rom_eventlog", "", "", nil, verdict.BootlogHeader},
 	{"go-attestation/short_no_action_eventlog", "", "", nil, verdict.BootlogHeader},
+	{"go-eventlog/windows_gcp_shielded_vm.log", "", "", nil, verdict.BootlogHeader},
+	{"go-eventlog/linux_tpm12.log", "", "", nil, verdict.BootlogHeader},
+	// Logs of confidential machines, whose measurements are in no TPM.
+	{"go-eventlog/CCEL_unpadded.data.bin", "", "", nil, verdict.BootlogHeader},
+	{"go-eventlog/cos-113-intel-tdx-dupe-separator-unpadded.bin", "", "", nil, verdict.BootlogHeader},
 }
 
 func TestCorpus(t *testing.T) {
@@ -90,7 +99,7 @@ func TestCorpusIsComplete(t *testing.T) {
 		listed[c.file] = true
 	}
 	n := 0
-	for _, dir := range []string{"genuine", "go-tpm-tools", "go-attestation"} {
+	for _, dir := range []string{"genuine", "go-tpm-tools", "go-attestation", "go-eventlog"} {
 		files, err := os.ReadDir(filepath.Join("testdata", dir))
 		if err != nil {
 			t.Fatal(err)
@@ -134,7 +143,7 @@ func TestGenuinePCRs(t *testing.T) {
 			quoted[i][7] ^= 1
 		}
 	}
-	if checked < 13 {
+	if checked < 16 {
 		t.Errorf("only %d logs have values", checked)
 	}
 }

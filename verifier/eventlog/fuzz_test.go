@@ -2,10 +2,14 @@ package eventlog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 // logSeeds are all logs of testdata.
@@ -58,6 +62,7 @@ func eventData(f *testing.F, kinds ...EventType) [][]byte {
 func FuzzParse(f *testing.F) {
 	logSeeds(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
+		weigh.Bounded(t, len(raw), func() { _, _ = judge(raw) })
 		l, err := Parse(raw, SHA256, DefaultLimits)
 		if err != nil {
 			isRefusalOfAnyKind(t, err)
@@ -73,6 +78,9 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("event %d does not end where the next begins", i)
 			}
 			_ = Describe(e)
+		}
+		if printed := reprint(raw, l); !bytes.Equal(printed, raw) {
+			t.Fatalf("printed otherwise:\n%x\n%x", raw, printed)
 		}
 		pcrs, values := quoted(l.Replay())
 		if err := l.Verify(pcrs, values); err != nil {
@@ -90,6 +98,25 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// reprint writes a log from what was read of it. The header and the digests of other
+// banks, which nobody reads, are copied.
+func reprint(raw []byte, l *Log) []byte {
+	le := binary.LittleEndian
+	if len(l.Events()) == 0 {
+		return raw
+	}
+	out := slices.Clone(raw[:l.Events()[0].Offset])
+	for _, e := range l.Events() {
+		dataAt := e.Offset + l.headSize
+		digests := slices.Clone(raw[e.Offset+8 : dataAt-4])
+		copy(digests[l.digestAt-8:], e.Digest)
+		out = le.AppendUint32(le.AppendUint32(out, e.PCR), uint32(e.Type))
+		out = le.AppendUint32(append(out, digests...), uint32(len(e.Data)))
+		out = append(out, e.Data...)
+	}
+	return out
+}
+
 // Lists that parse are made of exactly their entries.
 func FuzzSignatureList(f *testing.F) {
 	var seeds [][]byte
@@ -100,26 +127,49 @@ func FuzzSignatureList(f *testing.F) {
 	}
 	nonEmpty(f, seeds)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = ParseSignatureLists(data) })
 		lists, err := ParseSignatureLists(data)
 		if err != nil {
 			return
 		}
-		size := 0
-		for _, l := range lists {
-			size += listHeader
-			for _, e := range l.Entries {
-				size += ownerSize + len(e.Data)
-			}
-			if len(l.Entries) == 0 {
-				t.Fatal("a list without entries")
-			}
-		}
-		if size != len(data) {
-			t.Fatalf("%d bytes are unaccounted for", len(data)-size)
+		if printed := printLists(t, lists); !bytes.Equal(printed, data) {
+			t.Fatalf("printed otherwise:\n%x\n%x", data, printed)
 		}
 	})
 }
 
+// printLists writes signature lists.
+func printLists(t *testing.T, lists []SignatureList) (out []byte) {
+	le := binary.LittleEndian
+	for _, l := range lists {
+		if len(l.Entries) == 0 {
+			t.Fatal("a list without entries")
+		}
+		size := ownerSize + len(l.Entries[0].Data)
+		out = append(out, l.Type[:]...)
+		out = le.AppendUint32(out, uint32(listHeader+size*len(l.Entries)))
+		out = le.AppendUint32(out, 0)
+		out = le.AppendUint32(out, uint32(size))
+		for _, e := range l.Entries {
+			out = append(append(out, e.Owner[:]...), e.Data...)
+		}
+	}
+	return out
+}
+
+// pathNodes takes a path apart as its nodes say.
+func pathNodes(data []byte) (nodes [][]byte) {
+	for len(data) >= 4 {
+		size := int(binary.LittleEndian.Uint16(data[2:]))
+		if size < 4 || size > len(data) {
+			return nil
+		}
+		nodes, data = append(nodes, data[:size]), data[size:]
+	}
+	return nodes
+}
+
+// A path that reads is made of exactly its nodes, one text for each but the last.
 func FuzzDevicePath(f *testing.F) {
 	var seeds [][]byte
 	for _, data := range eventData(f, EvEFIBootServicesApp, EvEFIBootServicesDriver) {
@@ -129,6 +179,17 @@ func FuzzDevicePath(f *testing.F) {
 	}
 	nonEmpty(f, seeds)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = DevicePath(data) })
+		if text, err := DevicePath(data); err == nil {
+			nodes := pathNodes(data)
+			if !bytes.Equal(bytes.Join(nodes, nil), data) {
+				t.Fatalf("%q of bytes that are no nodes: %x", text, data)
+			}
+			again, err := DevicePath(bytes.Join(nodes, nil))
+			if err != nil || again != text || len(nodes) == 1 != (text == "") {
+				t.Fatalf("%d nodes read as %q, and again as %q, %v", len(nodes), text, again, err)
+			}
+		}
 		if text, err := DevicePath(data); err == nil && len(text) > 64+6*len(data)+maxPathNodes*64 {
 			t.Fatalf("%d bytes of path give %d bytes of text", len(data), len(text))
 		}
@@ -141,12 +202,16 @@ func FuzzDevicePath(f *testing.F) {
 func FuzzVariable(f *testing.F) {
 	nonEmpty(f, eventData(f, EvEFIVariableDriverConfig, EvEFIVariableAuthority, EvEFIVariableBoot))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = ParseVariable(data) })
 		v, err := ParseVariable(data)
 		if err != nil {
 			return
 		}
-		if again := variableRecord(7, 0, v.GUID, v.Name, string(v.Data)); len(v.Name) == len(encodeUTF16(v.Name))/2 && !bytes.Equal(again.data, data) {
-			t.Fatalf("%x became %x", data, again.data)
+		name := encodeUTF16(v.Name)
+		again := binary.LittleEndian.AppendUint64(slices.Clone(v.GUID[:]), uint64(len(name)/2))
+		again = binary.LittleEndian.AppendUint64(again, uint64(len(v.Data)))
+		if again = append(append(again, name...), v.Data...); !bytes.Equal(again, data) {
+			t.Fatalf("%x became %x", data, again)
 		}
 	})
 }
@@ -154,6 +219,7 @@ func FuzzVariable(f *testing.F) {
 func FuzzGPT(f *testing.F) {
 	nonEmpty(f, eventData(f, EvEFIGPTEvent))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		weigh.Bounded(t, len(data), func() { _, _ = parseGPT(data) })
 		if table, err := parseGPT(data); err == nil && gptHeader+8+gptEntry*len(table.Partitions) != len(data) {
 			t.Fatalf("%d partitions in %d bytes", len(table.Partitions), len(data))
 		}

@@ -186,20 +186,35 @@ func headerError(c *cursor, got, want string) error {
 	return verdict.Refuse(verdict.BootlogHeader, fmt.Sprintf("event 0 (offset %d)", c.off), got, want)
 }
 
-// findEvents returns the offsets of all events. It allocates once, for as many
-// events as could be there.
+// findEvents returns the offsets of all events. It walks the log twice, so that
+// one allocation of the right size holds them.
 func findEvents(c cursor, lay *layout, limit int) ([]int, error) {
-	starts := make([]int, 0, max(0, min(limit, c.left()/lay.size)))
-	for c.left() > 0 {
-		if len(starts)+1 >= limit {
-			return nil, verdict.Refuse(verdict.BootlogSize, fmt.Sprintf("offset %d", c.off), fmt.Sprintf("more than %d events", limit), fmt.Sprintf("at most %d events", limit))
-		}
-		starts = append(starts, c.off)
-		if ok := stepEvent(&c, lay); !ok {
-			return nil, explainStep(cursor{b: c.b, off: starts[len(starts)-1]}, lay, len(starts))
-		}
+	n, err := countEvents(c, lay, limit)
+	if err != nil {
+		return nil, err
+	}
+	starts := make([]int, n)
+	for i := range starts {
+		starts[i] = c.off
+		c.off += lay.size + int(binary.LittleEndian.Uint32(c.b[c.off+lay.size-4:]))
 	}
 	return starts, nil
+}
+
+// countEvents proves that the rest of the log is events, and counts them.
+func countEvents(c cursor, lay *layout, limit int) (int, error) {
+	n := 0
+	for c.left() > 0 {
+		n++
+		if n >= limit {
+			return 0, verdict.Refuse(verdict.BootlogSize, fmt.Sprintf("offset %d", c.off), fmt.Sprintf("more than %d events", limit), fmt.Sprintf("at most %d events", limit))
+		}
+		start := c.off
+		if ok := stepEvent(&c, lay); !ok {
+			return 0, explainStep(cursor{b: c.b, off: start}, lay, n)
+		}
+	}
+	return n, nil
 }
 
 // stepEvent moves past one event and reports whether it has the header's layout.
@@ -315,6 +330,8 @@ var noActions = [...]struct {
 	{"SP800-155 Event\x00", 0, true},
 	{"SP800-155 Event2", 0, true},
 	{"SP800-155 Event3", 0, true},
+	{"NvIndexInstance\x00", 0, true},
+	{"NvIndexDynamic\x00", 0, true},
 }
 
 func checkNoAction(e *Event, raw []byte, lay *layout) (signature string, err error) {

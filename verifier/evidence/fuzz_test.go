@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/quorate/quorate/simulator/papertpm"
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 // seed adds non-empty seeds to a fuzz target.
@@ -33,6 +34,7 @@ func FuzzAttest(f *testing.F) {
 	seed(f, n.Quote(make([]byte, 32), 0, 1, 10, 14).Bytes(), n.Quote(nil, 0).Bytes(), n.Time(nil).Bytes(),
 		n.Certify(n.NodeKey, []byte("x")).Bytes(), two.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
+		weigh.Bounded(t, len(b), func() { _, _ = parseAttest(b) })
 		a, err := parseAttest(b)
 		if err != nil {
 			return
@@ -68,6 +70,7 @@ func FuzzSignature(f *testing.F) {
 	pss := papertpm.Signature{Scheme: tpm2.TPMAlgRSAPSS, Hash: tpm2.TPMAlgSHA384, RSA: make([]byte, 256)}
 	seed(f, sig.Bytes(), rsa.Bytes(), pss.Bytes(), []byte{0, 0x10})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		weigh.Bounded(t, len(b), func() { _, _ = parseSignature(b) })
 		s, err := parseSignature(b)
 		if err != nil || len(s.r) > 32 || len(s.s) > 32 || len(s.rsa) > 512 { // go-tpm knows no longer numbers
 			return
@@ -92,6 +95,7 @@ func FuzzPublic(f *testing.F) {
 	seed(f, papertpm.NewNode("fuzz").AK.Bytes(), papertpm.NewNode("fuzz").NodeKey.Bytes(), rsa.Bytes(),
 		papertpm.ECCKey(elliptic.P384(), "fuzz", papertpm.AKAttributes()).Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
+		weigh.Bounded(t, len(b), func() { _, _ = ParseAK(b) })
 		k, err := ParseAK(b)
 		if (err == nil) != (k != nil) {
 			t.Fatalf("key %v with error %v", k, err)
@@ -102,6 +106,9 @@ func FuzzPublic(f *testing.F) {
 		theirs, err := tpm2.Unmarshal[tpm2.TPMTPublic](b)
 		if err != nil {
 			t.Fatalf("go-tpm refuses what is accepted: %v", err)
+		}
+		if !bytes.Equal(tpm2.Marshal(theirs), b) {
+			t.Fatal("not the only encoding")
 		}
 		a := theirs.ObjectAttributes
 		if !a.Restricted || !a.SignEncrypt || a.Decrypt || !a.FixedTPM || !a.FixedParent || !a.SensitiveDataOrigin {

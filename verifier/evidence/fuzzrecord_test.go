@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/quorate/quorate/simulator/weigh"
 	"github.com/quorate/quorate/verifier/evidence"
 )
 
@@ -27,6 +28,8 @@ func FuzzRecord(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		weigh.Bounded(t, len(b), func() { _, _ = evidence.ParseRecord(b) })
+		weigh.Bounded(t, len(b), func() { _, _ = evidence.ParseFile(b) })
 		if r, err := evidence.ParseRecord(b); err == nil {
 			if again, err := r.Marshal(); err != nil || !bytes.Equal(again, b) {
 				t.Fatalf("not the only encoding: %v", err)

@@ -130,9 +130,7 @@ func TestDefectiveBootLogs(t *testing.T) {
 			}
 			s.boot(s.log)
 			s.answer()
-			if _, err := s.verify(); err == nil {
-				t.Errorf("%s: verified", name)
-			}
+			s.refused(name.Check())
 		})
 	}
 }
@@ -152,9 +150,7 @@ func TestDefectiveLists(t *testing.T) {
 			s.list.Replay(&s.node.PCRs)
 			s.raw.IMA = s.list.Bytes()
 			s.answer()
-			if _, err := s.verify(); err == nil {
-				t.Errorf("%s: verified", name)
-			}
+			s.refused(bootlog.ListCheck(name))
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/admission/values"
 	"github.com/quorate/quorate/proto/binding"
 	"github.com/quorate/quorate/verifier/eventlog"
 	"github.com/quorate/quorate/verifier/ima"
@@ -189,9 +190,16 @@ func ParseRecord(b []byte) (*Record, error) {
 	return r, r.check()
 }
 
+// costOfValue is what a value costs that is decoded and encoded again, in bytes: the
+// dearest is an empty challenge.
+const costOfValue = 700
+
 // parseCanonical decodes JSON that is its own re-encoding, so that unknown,
 // repeated or oddly written fields are refused.
 func parseCanonical(b []byte, into any) error {
+	if err := values.CheckJSON(b, costOfValue); err != nil {
+		return fmt.Errorf("evidence: record: %w", err)
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {

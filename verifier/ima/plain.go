@@ -64,21 +64,22 @@ func (e *plain) scan(b []byte) bool {
 }
 
 // replayPlain takes plain entries off the front and extends them, until the
-// quoted value is reached or an entry needs the long way.
-func (p *parser) replayPlain(pcr, quoted *[sha256.Size]byte) error {
+// quoted value is reached or an entry needs the long way, be it to be refused.
+func (p *parser) replayPlain(pcr, quoted *[sha256.Size]byte) {
 	var e plain
 	var both [2 * sha256.Size]byte
 	copy(both[:], pcr[:])
-	for p.index != 0 && [sha256.Size]byte(both[:sha256.Size]) != *quoted && e.scan(p.rest) && len(e.data) <= p.lim.Data {
-		if err := p.checkPath(e.path); err != nil {
-			return err
-		}
+	for p.index != 0 && [sha256.Size]byte(both[:sha256.Size]) != *quoted && e.scan(p.rest) && p.within(&e) {
 		*(*[sha256.Size]byte)(both[sha256.Size:]) = sha256.Sum256(e.data)
 		*(*[sha256.Size]byte)(both[:]) = sha256.Sum256(both[:])
 		p.pass(e.size)
 	}
 	copy(pcr[:], both[:])
-	return nil
+}
+
+// within reports whether check has nothing against a plain entry.
+func (p *parser) within(e *plain) bool {
+	return len(e.data) <= p.lim.Data && p.checkPath(e.path) == nil
 }
 
 // pass goes on to the next entry.
@@ -127,11 +128,11 @@ type batch struct {
 // gather collects the plain entries at the front, after passing those before from.
 func (b *batch) gather(from uint64) (n int) {
 	var e plain
-	for b.index != 0 && b.index < from && e.scan(b.rest) {
+	for b.index < from && e.scan(b.rest) {
 		b.pass(e.size)
 	}
-	ahead := b.parser
-	for n < Batch && ahead.index != 0 && ahead.index >= from && e.scan(ahead.rest) {
+	ahead := b.parser // at from, or at an entry before it that is not plain
+	for n < Batch && e.scan(ahead.rest) {
 		b.paths[n], b.digests[n], b.sizes[n] = e.path, e.digest, e.size
 		ahead.pass(e.size)
 		n++

@@ -146,3 +146,144 @@ func compareExcept(t *testing.T, s *Segment, from uint64) {
 		t.Fatalf("from %d: %v, want %v", from, got, want)
 	}
 }
+
+// damaged is a plain entry with one byte changed or a number put in.
+func damaged(signature, at int, put ...byte) []byte {
+	b := plainEntry("/usr/bin/ls", signature)
+	copy(b[at:], put)
+	return b
+}
+
+// What scan recognises is exactly plain: each byte of the frame counts.
+func TestPlainFrame(t *testing.T) {
+	const data = plainName + len("ima-ng") + 4
+	recorded := damaged(-1, 4, bytes.Repeat([]byte{0xaa}, recordedSize)...)
+	var e plain
+	if !e.scan(recorded) {
+		t.Error("the recorded digest was looked at")
+	}
+	for _, signature := range []int{-1, 0} {
+		name := plainName + len("ima-ng") + 1 + signature
+		for at, original := range plainEntry("/usr/bin/ls", signature) {
+			recordedByte := at >= 4 && at < 4+recordedSize
+			digest := at >= name+4+plainDigest && at < name+4+plainDigest+sha256.Size
+			text := at >= name+4+plainPath && at < name+4+plainPath+len("/usr/bin/ls")
+			for _, change := range []byte{0x01, 0x80} {
+				if got := e.scan(damaged(signature, at, original^change)); got != (recordedByte || digest || text) {
+					t.Errorf("signature %d, byte %d: %v", signature, at, got)
+				}
+			}
+		}
+	}
+	for size := range plainPath + 14 { // of the data, which is as long as before
+		if size != plainPath+12 && e.scan(damaged(-1, data-4, byte(size))) {
+			t.Errorf("data of %d bytes", size)
+		}
+		if size != 12 && e.scan(damaged(-1, data+plainPath-4, byte(size))) {
+			t.Errorf("a path of %d bytes", size)
+		}
+		if e.scan(damaged(0, data+1-4, byte(size))) && size != plainPath+16 {
+			t.Errorf("data of %d bytes with a signature", size)
+		}
+	}
+	for _, path := range []string{"", "x"} {
+		whole := plainEntry(path, 0)
+		if got := e.scan(whole); got != (path != "") {
+			t.Errorf("%q with a signature field: %v", path, got)
+		}
+		if e.scan(whole[:len(whole)-1]) || e.scan(plainEntry(path, -1)[:plainLeast-1]) {
+			t.Errorf("%q, cut", path)
+		}
+	}
+	nameless := plainEntry("", 0) // without even a NUL
+	nameless = append(nameless[:data+1+plainPath], nameless[data+1+plainPath+1:]...)
+	nameless[data+1-4]--
+	nameless[data+1+plainPath-4] = 0
+	if e.scan(nameless) {
+		t.Error("a path of no bytes")
+	}
+}
+
+// plainText is exact where one byte is odd.
+func TestPlainText(t *testing.T) {
+	for at := range 8 {
+		for c := range 256 {
+			word := []byte("abc d~ef")
+			word[at] = byte(c)
+			if got, want := plainText(binary.LittleEndian.Uint64(word)), c >= 0x20 && c < 0x7f; got != want {
+				t.Errorf("%q: %v", word, got)
+			}
+		}
+	}
+}
+
+func TestUnknownAlgorithmDigestsNothing(t *testing.T) {
+	if digests("md5", nil, nil) {
+		t.Error("an unknown algorithm's digest was believed")
+	}
+}
+
+// Iterating ends with what is not an entry, and when it is told to.
+func TestExceptEnds(t *testing.T) {
+	for entry := range (&Segment{list: []byte{1}}).Entries() {
+		t.Errorf("%+v", entry)
+	}
+	violation := plainEntry("/violated", -1)
+	copy(violation[4:], noDigest)
+	s := &Segment{list: plainEntry(aggregateName, -1)}
+	for i := range 3 * Batch {
+		if s.list = append(s.list, plainEntry("/file", -1)...); i == Batch {
+			s.list = append(s.list, violation...)
+		}
+	}
+	unknown := func(_, _ [][]byte, known []bool) { clear(known) }
+	for stop := range 3*Batch + 2 {
+		seen := 0
+		for e := range s.Except(0, unknown) {
+			if seen++; e.Index != uint64(seen-1) {
+				t.Fatalf("entry %d comes as number %d", e.Index, seen)
+			}
+			if seen > stop {
+				break
+			}
+		}
+		if seen != stop+1 {
+			t.Fatalf("%d entries, stopped at %d", seen, stop+1)
+		}
+	}
+	for e := range (&Segment{list: append(bytes.Clone(s.list), 1)}).Except(0, unknown) {
+		if e.Template == "" {
+			t.Fatal("an entry of nothing")
+		}
+	}
+	for range (&Segment{list: []byte{1}}).Except(9, unknown) {
+		t.Fatal("an entry of nothing")
+	}
+}
+
+// Entries before the wanted one are passed without asking, the others are asked
+// about in full batches.
+func TestExceptAsksSparingly(t *testing.T) {
+	s := &Segment{list: plainEntry(aggregateName, -1)}
+	for range 8 * Batch {
+		s.list = append(s.list, plainEntry("/file", -1)...)
+	}
+	for from, want := range map[uint64][]int{
+		0: {0, Batch, Batch, Batch, Batch, Batch, Batch, Batch, Batch}, 6*Batch + 1: {0, Batch, Batch}, 7*Batch + 2: {0, Batch - 1}, 8*Batch + 1: {0, 0},
+	} {
+		var got []int
+		for e := range s.Except(from, func(paths, digests [][]byte, known []bool) {
+			got = append(got, len(paths))
+			for i := range known {
+				known[i] = true
+			}
+		}) {
+			if e.Index != 0 {
+				t.Fatalf("entry %d", e.Index)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("from %d: asked about %v, want %v", from, got, want)
+		}
+	}
+}

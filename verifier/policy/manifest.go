@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// MaxManifest is the longest manifest, in bytes.
-const MaxManifest = 64 << 20
+// MaxManifest is the longest manifest, in bytes: room for two million files and more.
+const MaxManifest = 512 << 20
 
 // Status says whether a manifest's entries are still wanted. The zero value is
 // Good, but a manifest without a written status does not load.
@@ -85,13 +85,39 @@ type Manifest struct {
 }
 
 // ParseManifest reads a manifest. The error is an *Error with every problem found.
+//
+// What Print wrote may have MaxManifest bytes. Any other text is read as YAML, which
+// costs far more memory, and may hold only so many values, see decoder.document.
 func ParseManifest(text []byte) (*Manifest, error) {
+	if m, ok := canonicalManifest(text); ok {
+		return m, nil
+	}
 	d := &decoder{}
 	m := d.manifest(text)
 	if err := refuse("manifest", d.problems); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// canonicalManifest reads a manifest whose entries are as Print writes them. The
+// lines before the second entry are read as YAML, as in any other manifest.
+func canonicalManifest(text []byte) (*Manifest, bool) {
+	if len(text) > MaxManifest {
+		return nil, false
+	}
+	head, tail := splitEntries(text)
+	entries, ok := canonicalEntries(tail)
+	if !ok {
+		return nil, false
+	}
+	d := &decoder{}
+	m := d.manifest(head)
+	if len(d.problems) > 0 || len(m.Entries) != 1 || m.Entries[0].compare(entries[0]) >= 0 {
+		return nil, false
+	}
+	m.Entries = slices.Insert(entries, 0, m.Entries[0])
+	return m, true
 }
 
 func (d *decoder) manifest(text []byte) *Manifest {

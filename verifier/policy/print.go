@@ -150,6 +150,9 @@ func word(s string) string {
 // quoted prints text in double quotes; JSON's escapes are YAML's. YAML takes some
 // characters only as escapes that JSON would print as they are.
 func quoted(s string) string {
+	if plain(s) {
+		return `"` + s + `"`
+	}
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -39,6 +39,14 @@ var useKinds = map[Use][]Kind{
 	UseInitrd: {KindInitrd}, UseLoaderCommands: {KindLoaderCommand}, UseLoaderFiles: {KindLoaderFile}, UseOther: {KindEvent}, useIMA: {KindFile, KindBuffer},
 }
 
+// Kind returns the kind of entry that a use takes; of several, the first.
+func (u Use) Kind() Kind {
+	if kinds := useKinds[u]; len(kinds) > 0 {
+		return kinds[0]
+	}
+	return ""
+}
+
 // uses returns what each use of the policy refers to, in a fixed order.
 func (p *Policy) uses() []use {
 	var all []use
@@ -195,9 +203,11 @@ func (s *Set) compile(u use, byName map[string]*Manifest) []Problem {
 		standing := Standing{m.Name, m.Status, m.Since}
 		for i := range m.Entries {
 			if e := &m.Entries[i]; slices.Contains(kinds, e.Kind) {
-				found++
+				if found++; u.name == useIMA {
+					continue // compileFiles has a table for so many
+				}
 				digest := decodeDigest(e.Digest)
-				if old, known := values[digest]; u.name != useIMA && (!known || standing.worse(old)) {
+				if old, known := values[digest]; !known || standing.worse(old) {
 					values[digest] = standing
 				}
 			}

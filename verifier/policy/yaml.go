@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/quorate/quorate/admission/values"
 )
 
 // decoder walks YAML nodes and collects problems. It works on nodes rather than
@@ -39,6 +41,10 @@ func (d *decoder) document(text []byte, limit int) *yaml.Node {
 		d.add(0, "", "the file is not UTF-8")
 		return nil
 	}
+	if err := values.Check(text, costOfValue); err != nil {
+		d.add(0, "", "the file has %v: put lists into manifests, and write large manifests as quorate prints them", err)
+		return nil
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var first, second yaml.Node
 	if err := dec.Decode(&first); errors.Is(err, io.EOF) {
@@ -54,6 +60,9 @@ func (d *decoder) document(text []byte, limit int) *yaml.Node {
 	}
 	return first.Content[0]
 }
+
+// costOfValue is what a value costs as a node, however short it is, in bytes.
+const costOfValue = 350
 
 func (d *decoder) add(line int, key, format string, args ...any) {
 	if len(d.problems) <= maxProblems {
@@ -95,7 +104,7 @@ func (d *decoder) mapping(n *yaml.Node, key string, fields []field) {
 }
 
 func (d *decoder) entry(k, v *yaml.Node, key string, fields []field, seen map[string]bool) {
-	if !d.plain(k, key) {
+	if len(d.problems) > maxProblems || !d.plain(k, key) {
 		return
 	}
 	if seen[k.Value] {
@@ -177,10 +186,14 @@ func (d *decoder) text(n *yaml.Node, key string) (string, bool) {
 // prose reads a non-empty line of text for people.
 func (d *decoder) prose(n *yaml.Node, key string) string {
 	s, ok := d.text(n, key)
-	if ok && (strings.TrimSpace(s) == "" || len(s) > 1024 || strings.ContainsFunc(s, isControl)) {
+	if ok && !validProse(s) {
 		d.add(n.Line, key, "must be one line of at most 1024 bytes, and not empty")
 	}
 	return s
+}
+
+func validProse(s string) bool {
+	return strings.TrimSpace(s) != "" && len(s) <= 1024 && !strings.ContainsFunc(s, isControl)
 }
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f || r == utf8.RuneError }

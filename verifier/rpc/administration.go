@@ -3,13 +3,18 @@ package rpc
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"io"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/quorate/quorate/proto/parts"
 	pb "github.com/quorate/quorate/proto/quorate/v1"
 	"github.com/quorate/quorate/verifier"
 	"github.com/quorate/quorate/verifier/node"
+	"github.com/quorate/quorate/verifier/policy"
 	"github.com/quorate/quorate/verifier/verdict"
 )
 
@@ -54,6 +59,13 @@ func (a *administration) ExplainNode(ctx context.Context, request *pb.ExplainNod
 		return nil, a.server.statusOf(err)
 	}
 	out := &pb.ExplainNodeResponse{Node: nodeMessage(e.Node), AcceptedEvidence: e.Accepted}
+	out.AcceptedPolicy, out.AcceptedAt = e.Policy, timestampOf(e.Judged)
+	for _, a := range e.Approvals {
+		out.Approvals = append(out.Approvals, &pb.PolicyApproval{Operator: a.Operator, At: timestampOf(a.At)})
+	}
+	for _, m := range e.Missing {
+		out.Missing = append(out.Missing, &pb.Missing{Check: string(m.Check), Kind: string(m.Kind), Found: m.Found, Manifests: m.Manifests})
+	}
 	for _, d := range e.Differences {
 		out.Differences = append(out.Differences, &pb.BootDifference{
 			Where: d.Where, What: d.What, Accepted: d.Accepted, Found: d.Found, Remedy: d.Remedy,
@@ -114,26 +126,67 @@ func (a *administration) RetireNode(ctx context.Context, request *pb.RetireNodeR
 	return &pb.RetireNodeResponse{Node: nodeMessage(n)}, nil
 }
 
+// maxPolicy bounds the files of one policy set together, in bytes.
+const maxPolicy = policy.MaxManifest + 64<<20
+
 // ApprovePolicy records the caller's approval of a policy with its manifests.
-func (a *administration) ApprovePolicy(ctx context.Context, request *pb.ApprovePolicyRequest) (*pb.ApprovePolicyResponse, error) {
-	r, err := a.server.service.ApprovePolicy(ctx, callerOf(ctx).operator, verifier.PolicyProposal{
-		Policy: request.Policy, Manifests: request.Manifests, Approval: request.Approval,
-	})
+func (a *administration) ApprovePolicy(stream grpc.ClientStreamingServer[pb.ApprovePolicyRequest, pb.ApprovePolicyResponse]) error {
+	proposal, err := receivePolicy(stream)
 	if err != nil {
-		return nil, a.server.statusOf(err)
+		return err
 	}
-	return &pb.ApprovePolicyResponse{
+	r, err := a.server.service.ApprovePolicy(stream.Context(), callerOf(stream.Context()).operator, proposal)
+	if err != nil {
+		return a.server.statusOf(err)
+	}
+	return stream.SendAndClose(&pb.ApprovePolicyResponse{
 		Digest: r.Digest, Approvals: uint32(r.Approvals), Needed: uint32(r.Needed), Active: r.Active,
-	}, nil
+	})
 }
 
-// GetPolicy returns the active policy with its manifests.
-func (a *administration) GetPolicy(ctx context.Context, request *pb.GetPolicyRequest) (*pb.GetPolicyResponse, error) {
-	set, err := a.server.service.Policy(ctx, request.Name)
+// receivePolicy receives an approval and the files that it is for.
+func receivePolicy(stream grpc.ClientStreamingServer[pb.ApprovePolicyRequest, pb.ApprovePolicyResponse]) (p verifier.PolicyProposal, err error) {
+	first, err := stream.Recv()
 	if err != nil {
-		return nil, a.server.statusOf(err)
+		return p, err
 	}
-	return &pb.GetPolicyResponse{Policy: set.Policy, Manifests: set.Manifests, Digest: set.Digest}, nil
+	if p.Approval = first.GetApproval(); len(p.Approval) == 0 {
+		return p, malformed("want an approval first")
+	}
+	files := parts.Joiner{Limit: maxPolicy}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return p, err
+		}
+		if err := files.Add(m.GetPart()); err != nil {
+			return p, malformed("%v", err)
+		}
+	}
+	if p.Policy, p.Manifests, err = files.Files(); err != nil {
+		return p, malformed("%v", err)
+	}
+	return p, nil
+}
+
+// GetPolicy streams the active policy with its manifests.
+func (a *administration) GetPolicy(request *pb.GetPolicyRequest, stream grpc.ServerStreamingServer[pb.GetPolicyResponse]) error {
+	set, err := a.server.service.Policy(stream.Context(), request.Name)
+	if err != nil {
+		return a.server.statusOf(err)
+	}
+	if err := stream.Send(&pb.GetPolicyResponse{Step: &pb.GetPolicyResponse_Digest{Digest: set.Digest}}); err != nil {
+		return err
+	}
+	for part := range parts.Split(append([][]byte{set.Policy}, set.Manifests...)...) {
+		if err := stream.Send(&pb.GetPolicyResponse{Step: &pb.GetPolicyResponse_Part{Part: part}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // partBytes is the size of one message of a streamed file.

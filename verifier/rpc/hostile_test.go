@@ -19,26 +19,14 @@ import (
 	"google.golang.org/grpc/status"
 
 	pb "github.com/quorate/quorate/proto/quorate/v1"
+	"github.com/quorate/quorate/simulator/attack"
 	"github.com/quorate/quorate/verifier/verdict"
 )
-
-// rawBytes is a codec that sends bytes as they are.
-type rawBytes struct{}
-
-func (rawBytes) Name() string                    { return "proto" }
-func (rawBytes) Marshal(v any) ([]byte, error)   { return v.([]byte), nil }
-func (rawBytes) Unmarshal(b []byte, v any) error { return nil }
 
 // sendRaw sends bytes as the first message of a method and returns the status.
 func sendRaw(t *testing.T, conn *grpc.ClientConn, method string, message []byte) error {
 	t.Helper()
-	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method, grpc.ForceCodec(rawBytes{}))
-	must(t, err)
-	if err := stream.SendMsg(message); err != nil && !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	must(t, stream.CloseSend())
-	return stream.RecvMsg(new([]byte))
+	return attack.SendRaw(t.Context(), conn, method, message)
 }
 
 // journalSize is how many entries there are beside rosters, which the verifier
@@ -70,7 +58,7 @@ func TestA156_MalformedMessages(t *testing.T) {
 	must(t, err)
 	admin := dial(t, w.self.Attest, clientTLS(&certificate))
 	size := w.journalSize()
-	for name, b := range hostileWire() {
+	for name, b := range attack.Encodings() {
 		err := sendRaw(t, attest, pb.AttestationService_Attest_FullMethodName, b)
 		wantCode(t, name, err, codes.InvalidArgument)
 		if !strings.Contains(status.Convert(err).Message(), "session.malformed") {
@@ -85,15 +73,15 @@ func TestA156_MalformedMessages(t *testing.T) {
 	}{
 		"too large":      {make([]byte, w.config.Limits.MessageBytes+1), codes.ResourceExhausted},
 		"empty":          {nil, codes.InvalidArgument},
-		"evidence first": {field(nil, 2, field(nil, 1, []byte("quote"))), codes.InvalidArgument},
-		"old version":    {field(nil, 1, field(field(nil, 1, 0), 2, p.ID)), codes.FailedPrecondition},
-		"newer version":  {field(nil, 1, field(field(nil, 1, 2), 2, p.ID)), codes.FailedPrecondition},
-		"another's id":   {field(nil, 1, field(field(nil, 1, 1), 2, member+"/other")), codes.PermissionDenied},
-		"a huge id":      {field(nil, 1, field(field(nil, 1, 1), 2, strings.Repeat("x", 1<<20))), codes.PermissionDenied},
-		"no bank":        {field(nil, 1, field(field(nil, 1, 1), 2, p.ID)), codes.PermissionDenied},
-		"a short digest": {field(nil, 1, field(field(field(nil, 1, 1), 2, p.ID), 5, []byte{1})), codes.InvalidArgument},
-		"a long boot id": {field(nil, 1, field(field(field(nil, 1, 1), 2, p.ID), 3, strings.Repeat("x", 65))), codes.InvalidArgument},
-		"a long bank":    {field(nil, 1, field(field(field(nil, 1, 1), 2, p.ID), 4, strings.Repeat("x", 1<<20))), codes.InvalidArgument},
+		"evidence first": {attack.Field(nil, 2, attack.Field(nil, 1, []byte("quote"))), codes.InvalidArgument},
+		"old version":    {attack.Field(nil, 1, attack.Field(attack.Field(nil, 1, 0), 2, p.ID)), codes.FailedPrecondition},
+		"newer version":  {attack.Field(nil, 1, attack.Field(attack.Field(nil, 1, 2), 2, p.ID)), codes.FailedPrecondition},
+		"another's id":   {attack.Field(nil, 1, attack.Field(attack.Field(nil, 1, 1), 2, member+"/other")), codes.PermissionDenied},
+		"a huge id":      {attack.Field(nil, 1, attack.Field(attack.Field(nil, 1, 1), 2, strings.Repeat("x", 1<<20))), codes.PermissionDenied},
+		"no bank":        {attack.Field(nil, 1, attack.Field(attack.Field(nil, 1, 1), 2, p.ID)), codes.PermissionDenied},
+		"a short digest": {attack.Field(nil, 1, attack.Field(attack.Field(attack.Field(nil, 1, 1), 2, p.ID), 5, []byte{1})), codes.InvalidArgument},
+		"a long boot id": {attack.Field(nil, 1, attack.Field(attack.Field(attack.Field(nil, 1, 1), 2, p.ID), 3, strings.Repeat("x", 65))), codes.InvalidArgument},
+		"a long bank":    {attack.Field(nil, 1, attack.Field(attack.Field(attack.Field(nil, 1, 1), 2, p.ID), 4, strings.Repeat("x", 1<<20))), codes.InvalidArgument},
 	} {
 		err := sendRaw(t, attest, pb.AttestationService_Attest_FullMethodName, m.message)
 		wantCode(t, name, err, m.want)
@@ -200,7 +188,7 @@ func TestA144_Gzip(t *testing.T) {
 	conn := rawHTTP2(t, w.self.Attest, clientTLS(&certificate))
 	for _, encoding := range []string{"gzip", "deflate", "snappy"} {
 		id := conn.headers(pb.AdministrationService_GetStatus_FullMethodName, hpack.HeaderField{Name: "grpc-encoding", Value: encoding})
-		must(t, conn.framer.WriteData(id, true, []byte{1, 0, 0, 0, 1, 0}))
+		must(t, conn.WriteData(id, true, []byte{1, 0, 0, 0, 1, 0}))
 		if code := conn.outcome(id); code != "12" {
 			t.Errorf("%s ends with status %s, want 12 (Unimplemented)", encoding, code)
 		}

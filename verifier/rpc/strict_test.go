@@ -1,65 +1,16 @@
 package rpc
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	pb "github.com/quorate/quorate/proto/quorate/v1"
+	"github.com/quorate/quorate/simulator/attack"
 )
-
-// field appends one field to an encoded message.
-func field(b []byte, num protowire.Number, value any) []byte {
-	switch v := value.(type) {
-	case int:
-		return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), uint64(v))
-	case uint64:
-		return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
-	case string:
-		return protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), v)
-	case []byte:
-		return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), v)
-	case uint32:
-		return protowire.AppendFixed32(protowire.AppendTag(b, num, protowire.Fixed32Type), v)
-	}
-	panic("a test's own mistake")
-}
-
-// hostileWire are encodings of an AttestRequest that one reader may take for
-// something else than another.
-func hostileWire() map[string][]byte {
-	hello := field(field(nil, 1, 1), 2, "org-a/x")
-	evidence := field(nil, 1, []byte("quote"))
-	group := protowire.AppendTag(nil, 1, protowire.StartGroupType)
-	group = protowire.AppendTag(append(group, hello...), 1, protowire.EndGroupType)
-	return map[string][]byte{
-		"unknown field":          field(field(nil, 1, hello), 9, "x"),
-		"unknown inner field":    field(nil, 1, field(bytes.Clone(hello), 63, 1)),
-		"field twice":            field(nil, 1, field(bytes.Clone(hello), 2, "org-a/y")),
-		"quote twice":            field(nil, 2, field(bytes.Clone(evidence), 1, []byte("other"))),
-		"message twice":          field(field(nil, 1, hello), 1, hello),
-		"two of one":             field(field(nil, 1, hello), 2, evidence),
-		"number as string":       field(nil, 1, field(nil, 1, "1")),
-		"string as number":       field(nil, 1, field(nil, 2, 7)),
-		"string as fixed":        field(nil, 1, field(nil, 2, uint32(7))),
-		"message as number":      field(nil, 1, 7),
-		"message as group":       group,
-		"number too large":       field(nil, 1, field(nil, 1, uint64(1<<32|1))),
-		"truncated":              field(nil, 1, hello)[:5],
-		"truncated tag":          {0x80},
-		"length beyond the end":  {0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f},
-		"field number zero":      {0x02, 0x00},
-		"not UTF-8":              field(nil, 1, field(nil, 2, "\xff\xfe")),
-		"list of empty elements": field(nil, 2, bytes.Repeat(field(nil, 4, []byte{}), maxElements+1)),
-		"list of empty values":   field(nil, 2, bytes.Repeat(field(nil, 3, []byte{}), maxElements+1)),
-		"nested garbage":         field(nil, 2, field(nil, 4, []byte{0xff, 0xff})),
-	}
-}
 
 func decode(b []byte, m proto.Message) error {
 	return strictCodec{}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, m)
@@ -68,7 +19,7 @@ func decode(b []byte, m proto.Message) error {
 // One message has one meaning, or is refused.
 func TestA156_StrictWire(t *testing.T) {
 	t.Parallel()
-	for name, b := range hostileWire() {
+	for name, b := range attack.Encodings() {
 		if err := decode(b, new(pb.AttestRequest)); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
@@ -98,7 +49,7 @@ func genuineMessages() map[string]proto.Message {
 			ProtocolVersion: 1, Intermediates: [][]byte{{1}, {2}},
 		}}},
 		"invite": &pb.InviteNodeRequest{NodeId: "org-a/x", ValidSeconds: 1<<32 - 1, PreApprove: true},
-		"policy": &pb.ApprovePolicyRequest{Policy: []byte("p"), Manifests: [][]byte{{1}, {2}}},
+		"policy": &pb.ApprovePolicyRequest{Step: &pb.ApprovePolicyRequest_Part{Part: &pb.PolicyPart{File: 1, Data: []byte("p")}}},
 	}
 }
 
@@ -132,7 +83,7 @@ func TestContractFitsTheWireCheck(t *testing.T) {
 // would keep aside as unknown, and means the same when it is written again.
 func FuzzStrictWire(f *testing.F) {
 	seeds := 0
-	for _, b := range hostileWire() {
+	for _, b := range attack.Encodings() {
 		f.Add(b)
 		seeds++
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/operator"
 	"github.com/quorate/quorate/agent"
+	"github.com/quorate/quorate/proto/parts"
 	pb "github.com/quorate/quorate/proto/quorate/v1"
 	"github.com/quorate/quorate/simulator/bootlog"
 	"github.com/quorate/quorate/simulator/site"
@@ -176,17 +177,30 @@ func (w *world) learn(h *host) {
 	must(w.t, err)
 	set, err := policy.NewSet(p, manifests)
 	must(w.t, err)
-	request := &pb.ApprovePolicyRequest{Policy: p.Print()}
+	files := [][]byte{p.Print()}
 	for _, m := range manifests {
-		request.Manifests = append(request.Manifests, m.Print())
+		files = append(files, m.Print())
 	}
-	request.Approval, err = note.Sign(&note.Note{Text: verifier.ApprovalText(w.consortium.Name, set)}, w.key)
+	approval, err := note.Sign(&note.Note{Text: verifier.ApprovalText(w.consortium.Name, set)}, w.key)
 	must(w.t, err)
-	result, err := w.admin.ApprovePolicy(w.t.Context(), request)
+	result, err := w.approve(approval, files...)
 	must(w.t, err)
 	if !result.Active {
 		w.t.Fatalf("policy is not active after %d of %d approvals", result.Approvals, result.Needed)
 	}
+}
+
+// approve hands over an approval with the files it is for.
+func (w *world) approve(approval []byte, files ...[]byte) (*pb.ApprovePolicyResponse, error) {
+	stream, err := w.admin.ApprovePolicy(w.t.Context())
+	must(w.t, err)
+	err = stream.Send(&pb.ApprovePolicyRequest{Step: &pb.ApprovePolicyRequest_Approval{Approval: approval}})
+	for part := range parts.Split(files...) {
+		if err == nil {
+			err = stream.Send(&pb.ApprovePolicyRequest{Step: &pb.ApprovePolicyRequest_Part{Part: part}})
+		}
+	}
+	return stream.CloseAndRecv()
 }
 
 func (w *world) evidence(id string) []byte {

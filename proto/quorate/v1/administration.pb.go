@@ -452,6 +452,10 @@ type ExplainNodeResponse struct {
 	Node             *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	AcceptedEvidence string                 `protobuf:"bytes,2,opt,name=accepted_evidence,json=acceptedEvidence,proto3" json:"accepted_evidence,omitempty"` // digest of the last evidence that was admitted, "sha256:…"
 	Differences      []*BootDifference      `protobuf:"bytes,3,rep,name=differences,proto3" json:"differences,omitempty"`
+	AcceptedPolicy   string                 `protobuf:"bytes,4,opt,name=accepted_policy,json=acceptedPolicy,proto3" json:"accepted_policy,omitempty"` // that admitted it, "validators sha256:…"
+	AcceptedAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`             // when that evidence was judged
+	Approvals        []*PolicyApproval      `protobuf:"bytes,6,rep,name=approvals,proto3" json:"approvals,omitempty"`                                 // of that policy, oldest first
+	Missing          []*Missing             `protobuf:"bytes,7,rep,name=missing,proto3" json:"missing,omitempty"`                                     // what the policy in force would have to list
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -507,6 +511,156 @@ func (x *ExplainNodeResponse) GetDifferences() []*BootDifference {
 	return nil
 }
 
+func (x *ExplainNodeResponse) GetAcceptedPolicy() string {
+	if x != nil {
+		return x.AcceptedPolicy
+	}
+	return ""
+}
+
+func (x *ExplainNodeResponse) GetAcceptedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptedAt
+	}
+	return nil
+}
+
+func (x *ExplainNodeResponse) GetApprovals() []*PolicyApproval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *ExplainNodeResponse) GetMissing() []*Missing {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// PolicyApproval says who approved a policy, and when.
+type PolicyApproval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operator      string                 `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyApproval) Reset() {
+	*x = PolicyApproval{}
+	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyApproval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyApproval) ProtoMessage() {}
+
+func (x *PolicyApproval) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyApproval.ProtoReflect.Descriptor instead.
+func (*PolicyApproval) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PolicyApproval) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *PolicyApproval) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// Missing is a reference value that no manifest of the policy lists.
+type Missing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Check         string                 `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`           // of the entry, as manifests have it
+	Found         string                 `protobuf:"bytes,3,opt,name=found,proto3" json:"found,omitempty"`         // digest, or path and digest
+	Manifests     []string               `protobuf:"bytes,4,rep,name=manifests,proto3" json:"manifests,omitempty"` // in any of which it would count
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Missing) Reset() {
+	*x = Missing{}
+	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Missing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Missing) ProtoMessage() {}
+
+func (x *Missing) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Missing.ProtoReflect.Descriptor instead.
+func (*Missing) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Missing) GetCheck() string {
+	if x != nil {
+		return x.Check
+	}
+	return ""
+}
+
+func (x *Missing) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Missing) GetFound() string {
+	if x != nil {
+		return x.Found
+	}
+	return ""
+}
+
+func (x *Missing) GetManifests() []string {
+	if x != nil {
+		return x.Manifests
+	}
+	return nil
+}
+
 // BootDifference is one boot event that differs from the last accepted boot.
 type BootDifference struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -521,7 +675,7 @@ type BootDifference struct {
 
 func (x *BootDifference) Reset() {
 	*x = BootDifference{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	mi := &file_quorate_v1_administration_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +687,7 @@ func (x *BootDifference) String() string {
 func (*BootDifference) ProtoMessage() {}
 
 func (x *BootDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	mi := &file_quorate_v1_administration_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +700,7 @@ func (x *BootDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BootDifference.ProtoReflect.Descriptor instead.
 func (*BootDifference) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{7}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BootDifference) GetWhere() string {
@@ -596,7 +750,7 @@ type InviteNodeRequest struct {
 
 func (x *InviteNodeRequest) Reset() {
 	*x = InviteNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	mi := &file_quorate_v1_administration_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +762,7 @@ func (x *InviteNodeRequest) String() string {
 func (*InviteNodeRequest) ProtoMessage() {}
 
 func (x *InviteNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	mi := &file_quorate_v1_administration_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +775,7 @@ func (x *InviteNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteNodeRequest.ProtoReflect.Descriptor instead.
 func (*InviteNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{8}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *InviteNodeRequest) GetNodeId() string {
@@ -662,7 +816,7 @@ type InviteNodeResponse struct {
 
 func (x *InviteNodeResponse) Reset() {
 	*x = InviteNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[9]
+	mi := &file_quorate_v1_administration_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +828,7 @@ func (x *InviteNodeResponse) String() string {
 func (*InviteNodeResponse) ProtoMessage() {}
 
 func (x *InviteNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[9]
+	mi := &file_quorate_v1_administration_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +841,7 @@ func (x *InviteNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteNodeResponse.ProtoReflect.Descriptor instead.
 func (*InviteNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{9}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *InviteNodeResponse) GetJoinToken() string {
@@ -713,7 +867,7 @@ type ApproveNodeRequest struct {
 
 func (x *ApproveNodeRequest) Reset() {
 	*x = ApproveNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[10]
+	mi := &file_quorate_v1_administration_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +879,7 @@ func (x *ApproveNodeRequest) String() string {
 func (*ApproveNodeRequest) ProtoMessage() {}
 
 func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[10]
+	mi := &file_quorate_v1_administration_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +892,7 @@ func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeRequest.ProtoReflect.Descriptor instead.
 func (*ApproveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{10}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApproveNodeRequest) GetNodeId() string {
@@ -757,7 +911,7 @@ type ApproveNodeResponse struct {
 
 func (x *ApproveNodeResponse) Reset() {
 	*x = ApproveNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[11]
+	mi := &file_quorate_v1_administration_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +923,7 @@ func (x *ApproveNodeResponse) String() string {
 func (*ApproveNodeResponse) ProtoMessage() {}
 
 func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[11]
+	mi := &file_quorate_v1_administration_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +936,7 @@ func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeResponse.ProtoReflect.Descriptor instead.
 func (*ApproveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{11}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApproveNodeResponse) GetNode() *Node {
@@ -802,7 +956,7 @@ type SuspendNodeRequest struct {
 
 func (x *SuspendNodeRequest) Reset() {
 	*x = SuspendNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[12]
+	mi := &file_quorate_v1_administration_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +968,7 @@ func (x *SuspendNodeRequest) String() string {
 func (*SuspendNodeRequest) ProtoMessage() {}
 
 func (x *SuspendNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[12]
+	mi := &file_quorate_v1_administration_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +981,7 @@ func (x *SuspendNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendNodeRequest.ProtoReflect.Descriptor instead.
 func (*SuspendNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{12}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SuspendNodeRequest) GetNodeId() string {
@@ -853,7 +1007,7 @@ type SuspendNodeResponse struct {
 
 func (x *SuspendNodeResponse) Reset() {
 	*x = SuspendNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[13]
+	mi := &file_quorate_v1_administration_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +1019,7 @@ func (x *SuspendNodeResponse) String() string {
 func (*SuspendNodeResponse) ProtoMessage() {}
 
 func (x *SuspendNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[13]
+	mi := &file_quorate_v1_administration_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1032,7 @@ func (x *SuspendNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendNodeResponse.ProtoReflect.Descriptor instead.
 func (*SuspendNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{13}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SuspendNodeResponse) GetNode() *Node {
@@ -898,7 +1052,7 @@ type ResumeNodeRequest struct {
 
 func (x *ResumeNodeRequest) Reset() {
 	*x = ResumeNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[14]
+	mi := &file_quorate_v1_administration_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1064,7 @@ func (x *ResumeNodeRequest) String() string {
 func (*ResumeNodeRequest) ProtoMessage() {}
 
 func (x *ResumeNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[14]
+	mi := &file_quorate_v1_administration_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1077,7 @@ func (x *ResumeNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeNodeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{14}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResumeNodeRequest) GetNodeId() string {
@@ -949,7 +1103,7 @@ type ResumeNodeResponse struct {
 
 func (x *ResumeNodeResponse) Reset() {
 	*x = ResumeNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[15]
+	mi := &file_quorate_v1_administration_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1115,7 @@ func (x *ResumeNodeResponse) String() string {
 func (*ResumeNodeResponse) ProtoMessage() {}
 
 func (x *ResumeNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[15]
+	mi := &file_quorate_v1_administration_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1128,7 @@ func (x *ResumeNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeNodeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{15}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResumeNodeResponse) GetNode() *Node {
@@ -994,7 +1148,7 @@ type RetireNodeRequest struct {
 
 func (x *RetireNodeRequest) Reset() {
 	*x = RetireNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[16]
+	mi := &file_quorate_v1_administration_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1160,7 @@ func (x *RetireNodeRequest) String() string {
 func (*RetireNodeRequest) ProtoMessage() {}
 
 func (x *RetireNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[16]
+	mi := &file_quorate_v1_administration_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1173,7 @@ func (x *RetireNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireNodeRequest.ProtoReflect.Descriptor instead.
 func (*RetireNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{16}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RetireNodeRequest) GetNodeId() string {
@@ -1045,7 +1199,7 @@ type RetireNodeResponse struct {
 
 func (x *RetireNodeResponse) Reset() {
 	*x = RetireNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[17]
+	mi := &file_quorate_v1_administration_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1211,7 @@ func (x *RetireNodeResponse) String() string {
 func (*RetireNodeResponse) ProtoMessage() {}
 
 func (x *RetireNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[17]
+	mi := &file_quorate_v1_administration_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1224,7 @@ func (x *RetireNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireNodeResponse.ProtoReflect.Descriptor instead.
 func (*RetireNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{17}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetireNodeResponse) GetNode() *Node {
@@ -1080,18 +1234,74 @@ func (x *RetireNodeResponse) GetNode() *Node {
 	return nil
 }
 
-type ApprovePolicyRequest struct {
+// PolicyPart is the next part of one of a policy set's files. Files come one
+// after the other, the policy first, then each manifest.
+type PolicyPart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Policy        []byte                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`       // YAML, canonical
-	Manifests     [][]byte               `protobuf:"bytes,2,rep,name=manifests,proto3" json:"manifests,omitempty"` // YAML, canonical
-	Approval      []byte                 `protobuf:"bytes,3,opt,name=approval,proto3" json:"approval,omitempty"`   // signed note of the caller's key over the set digest
+	File          uint32                 `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"` // 0: the policy, n: the n-th manifest
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`  // canonical YAML, never empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyPart) Reset() {
+	*x = PolicyPart{}
+	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyPart) ProtoMessage() {}
+
+func (x *PolicyPart) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyPart.ProtoReflect.Descriptor instead.
+func (*PolicyPart) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PolicyPart) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *PolicyPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type ApprovePolicyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Step:
+	//
+	//	*ApprovePolicyRequest_Approval
+	//	*ApprovePolicyRequest_Part
+	Step          isApprovePolicyRequest_Step `protobuf_oneof:"step"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApprovePolicyRequest) Reset() {
 	*x = ApprovePolicyRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	mi := &file_quorate_v1_administration_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1313,7 @@ func (x *ApprovePolicyRequest) String() string {
 func (*ApprovePolicyRequest) ProtoMessage() {}
 
 func (x *ApprovePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	mi := &file_quorate_v1_administration_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,29 +1326,49 @@ func (x *ApprovePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovePolicyRequest.ProtoReflect.Descriptor instead.
 func (*ApprovePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{18}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *ApprovePolicyRequest) GetPolicy() []byte {
+func (x *ApprovePolicyRequest) GetStep() isApprovePolicyRequest_Step {
 	if x != nil {
-		return x.Policy
-	}
-	return nil
-}
-
-func (x *ApprovePolicyRequest) GetManifests() [][]byte {
-	if x != nil {
-		return x.Manifests
+		return x.Step
 	}
 	return nil
 }
 
 func (x *ApprovePolicyRequest) GetApproval() []byte {
 	if x != nil {
-		return x.Approval
+		if x, ok := x.Step.(*ApprovePolicyRequest_Approval); ok {
+			return x.Approval
+		}
 	}
 	return nil
 }
+
+func (x *ApprovePolicyRequest) GetPart() *PolicyPart {
+	if x != nil {
+		if x, ok := x.Step.(*ApprovePolicyRequest_Part); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
+type isApprovePolicyRequest_Step interface {
+	isApprovePolicyRequest_Step()
+}
+
+type ApprovePolicyRequest_Approval struct {
+	Approval []byte `protobuf:"bytes,1,opt,name=approval,proto3,oneof"` // first message: signed note of the caller's key over the set digest
+}
+
+type ApprovePolicyRequest_Part struct {
+	Part *PolicyPart `protobuf:"bytes,2,opt,name=part,proto3,oneof"`
+}
+
+func (*ApprovePolicyRequest_Approval) isApprovePolicyRequest_Step() {}
+
+func (*ApprovePolicyRequest_Part) isApprovePolicyRequest_Step() {}
 
 type ApprovePolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1152,7 +1382,7 @@ type ApprovePolicyResponse struct {
 
 func (x *ApprovePolicyResponse) Reset() {
 	*x = ApprovePolicyResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[19]
+	mi := &file_quorate_v1_administration_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1394,7 @@ func (x *ApprovePolicyResponse) String() string {
 func (*ApprovePolicyResponse) ProtoMessage() {}
 
 func (x *ApprovePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[19]
+	mi := &file_quorate_v1_administration_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1407,7 @@ func (x *ApprovePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovePolicyResponse.ProtoReflect.Descriptor instead.
 func (*ApprovePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{19}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApprovePolicyResponse) GetDigest() string {
@@ -1217,7 +1447,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	mi := &file_quorate_v1_administration_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1459,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	mi := &file_quorate_v1_administration_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1472,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{20}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetPolicyRequest) GetName() string {
@@ -1253,17 +1483,19 @@ func (x *GetPolicyRequest) GetName() string {
 }
 
 type GetPolicyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Policy        []byte                 `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	Manifests     [][]byte               `protobuf:"bytes,2,rep,name=manifests,proto3" json:"manifests,omitempty"`
-	Digest        string                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Step:
+	//
+	//	*GetPolicyResponse_Digest
+	//	*GetPolicyResponse_Part
+	Step          isGetPolicyResponse_Step `protobuf_oneof:"step"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPolicyResponse) Reset() {
 	*x = GetPolicyResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[21]
+	mi := &file_quorate_v1_administration_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1507,7 @@ func (x *GetPolicyResponse) String() string {
 func (*GetPolicyResponse) ProtoMessage() {}
 
 func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[21]
+	mi := &file_quorate_v1_administration_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,29 +1520,49 @@ func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{21}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{24}
 }
 
-func (x *GetPolicyResponse) GetPolicy() []byte {
+func (x *GetPolicyResponse) GetStep() isGetPolicyResponse_Step {
 	if x != nil {
-		return x.Policy
-	}
-	return nil
-}
-
-func (x *GetPolicyResponse) GetManifests() [][]byte {
-	if x != nil {
-		return x.Manifests
+		return x.Step
 	}
 	return nil
 }
 
 func (x *GetPolicyResponse) GetDigest() string {
 	if x != nil {
-		return x.Digest
+		if x, ok := x.Step.(*GetPolicyResponse_Digest); ok {
+			return x.Digest
+		}
 	}
 	return ""
 }
+
+func (x *GetPolicyResponse) GetPart() *PolicyPart {
+	if x != nil {
+		if x, ok := x.Step.(*GetPolicyResponse_Part); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
+type isGetPolicyResponse_Step interface {
+	isGetPolicyResponse_Step()
+}
+
+type GetPolicyResponse_Digest struct {
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3,oneof"` // first message: "sha256:…" of the set
+}
+
+type GetPolicyResponse_Part struct {
+	Part *PolicyPart `protobuf:"bytes,2,opt,name=part,proto3,oneof"`
+}
+
+func (*GetPolicyResponse_Digest) isGetPolicyResponse_Step() {}
+
+func (*GetPolicyResponse_Part) isGetPolicyResponse_Step() {}
 
 type GetEvidenceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1322,7 +1574,7 @@ type GetEvidenceRequest struct {
 
 func (x *GetEvidenceRequest) Reset() {
 	*x = GetEvidenceRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[22]
+	mi := &file_quorate_v1_administration_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1586,7 @@ func (x *GetEvidenceRequest) String() string {
 func (*GetEvidenceRequest) ProtoMessage() {}
 
 func (x *GetEvidenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[22]
+	mi := &file_quorate_v1_administration_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1599,7 @@ func (x *GetEvidenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvidenceRequest.ProtoReflect.Descriptor instead.
 func (*GetEvidenceRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{22}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetEvidenceRequest) GetDigest() string {
@@ -1373,7 +1625,7 @@ type GetEvidenceResponse struct {
 
 func (x *GetEvidenceResponse) Reset() {
 	*x = GetEvidenceResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[23]
+	mi := &file_quorate_v1_administration_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1637,7 @@ func (x *GetEvidenceResponse) String() string {
 func (*GetEvidenceResponse) ProtoMessage() {}
 
 func (x *GetEvidenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[23]
+	mi := &file_quorate_v1_administration_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1650,7 @@ func (x *GetEvidenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvidenceResponse.ProtoReflect.Descriptor instead.
 func (*GetEvidenceResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{23}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetEvidenceResponse) GetData() []byte {
@@ -1418,7 +1670,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[24]
+	mi := &file_quorate_v1_administration_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1682,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[24]
+	mi := &file_quorate_v1_administration_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1695,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{24}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReadJournalRequest) GetStart() uint64 {
@@ -1471,7 +1723,7 @@ type ReadJournalResponse struct {
 
 func (x *ReadJournalResponse) Reset() {
 	*x = ReadJournalResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[25]
+	mi := &file_quorate_v1_administration_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1735,7 @@ func (x *ReadJournalResponse) String() string {
 func (*ReadJournalResponse) ProtoMessage() {}
 
 func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[25]
+	mi := &file_quorate_v1_administration_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1748,7 @@ func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalResponse.ProtoReflect.Descriptor instead.
 func (*ReadJournalResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{25}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReadJournalResponse) GetCheckpoint() []byte {
@@ -1528,7 +1780,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[26]
+	mi := &file_quorate_v1_administration_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1792,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[26]
+	mi := &file_quorate_v1_administration_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1805,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{26}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{29}
 }
 
 type GetStatusResponse struct {
@@ -1574,7 +1826,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[27]
+	mi := &file_quorate_v1_administration_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1586,7 +1838,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[27]
+	mi := &file_quorate_v1_administration_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1599,7 +1851,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{27}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetStatusResponse) GetVerifier() string {
@@ -1711,11 +1963,24 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	"\x0fGetNodeResponse\x12$\n" +
 	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\"-\n" +
 	"\x12ExplainNodeRequest\x12\x17\n" +
-	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\xa6\x01\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\xf5\x02\n" +
 	"\x13ExplainNodeResponse\x12$\n" +
 	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\x12+\n" +
 	"\x11accepted_evidence\x18\x02 \x01(\tR\x10acceptedEvidence\x12<\n" +
-	"\vdifferences\x18\x03 \x03(\v2\x1a.quorate.v1.BootDifferenceR\vdifferences\"\x84\x01\n" +
+	"\vdifferences\x18\x03 \x03(\v2\x1a.quorate.v1.BootDifferenceR\vdifferences\x12'\n" +
+	"\x0faccepted_policy\x18\x04 \x01(\tR\x0eacceptedPolicy\x12;\n" +
+	"\vaccepted_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"acceptedAt\x128\n" +
+	"\tapprovals\x18\x06 \x03(\v2\x1a.quorate.v1.PolicyApprovalR\tapprovals\x12-\n" +
+	"\amissing\x18\a \x03(\v2\x13.quorate.v1.MissingR\amissing\"X\n" +
+	"\x0ePolicyApproval\x12\x1a\n" +
+	"\boperator\x18\x01 \x01(\tR\boperator\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"g\n" +
+	"\aMissing\x12\x14\n" +
+	"\x05check\x18\x01 \x01(\tR\x05check\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05found\x18\x03 \x01(\tR\x05found\x12\x1c\n" +
+	"\tmanifests\x18\x04 \x03(\tR\tmanifests\"\x84\x01\n" +
 	"\x0eBootDifference\x12\x14\n" +
 	"\x05where\x18\x01 \x01(\tR\x05where\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x1a\n" +
@@ -1750,22 +2015,26 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\":\n" +
 	"\x12RetireNodeResponse\x12$\n" +
-	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\"h\n" +
-	"\x14ApprovePolicyRequest\x12\x16\n" +
-	"\x06policy\x18\x01 \x01(\fR\x06policy\x12\x1c\n" +
-	"\tmanifests\x18\x02 \x03(\fR\tmanifests\x12\x1a\n" +
-	"\bapproval\x18\x03 \x01(\fR\bapproval\"}\n" +
+	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\"4\n" +
+	"\n" +
+	"PolicyPart\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\rR\x04file\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"j\n" +
+	"\x14ApprovePolicyRequest\x12\x1c\n" +
+	"\bapproval\x18\x01 \x01(\fH\x00R\bapproval\x12,\n" +
+	"\x04part\x18\x02 \x01(\v2\x16.quorate.v1.PolicyPartH\x00R\x04partB\x06\n" +
+	"\x04step\"}\n" +
 	"\x15ApprovePolicyResponse\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x1c\n" +
 	"\tapprovals\x18\x02 \x01(\rR\tapprovals\x12\x16\n" +
 	"\x06needed\x18\x03 \x01(\rR\x06needed\x12\x16\n" +
 	"\x06active\x18\x04 \x01(\bR\x06active\"&\n" +
 	"\x10GetPolicyRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"a\n" +
-	"\x11GetPolicyResponse\x12\x16\n" +
-	"\x06policy\x18\x01 \x01(\fR\x06policy\x12\x1c\n" +
-	"\tmanifests\x18\x02 \x03(\fR\tmanifests\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\tR\x06digest\"E\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"c\n" +
+	"\x11GetPolicyResponse\x12\x18\n" +
+	"\x06digest\x18\x01 \x01(\tH\x00R\x06digest\x12,\n" +
+	"\x04part\x18\x02 \x01(\v2\x16.quorate.v1.PolicyPartH\x00R\x04partB\x06\n" +
+	"\x04step\"E\n" +
 	"\x12GetEvidenceRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\")\n" +
@@ -1797,7 +2066,7 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	" \x03(\tR\x06alarms\x1a9\n" +
 	"\vStatesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\x8a\b\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x012\x8e\b\n" +
 	"\x15AdministrationService\x12H\n" +
 	"\tListNodes\x12\x1c.quorate.v1.ListNodesRequest\x1a\x1d.quorate.v1.ListNodesResponse\x12B\n" +
 	"\aGetNode\x12\x1a.quorate.v1.GetNodeRequest\x1a\x1b.quorate.v1.GetNodeResponse\x12N\n" +
@@ -1809,9 +2078,9 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	"\n" +
 	"ResumeNode\x12\x1d.quorate.v1.ResumeNodeRequest\x1a\x1e.quorate.v1.ResumeNodeResponse\x12K\n" +
 	"\n" +
-	"RetireNode\x12\x1d.quorate.v1.RetireNodeRequest\x1a\x1e.quorate.v1.RetireNodeResponse\x12T\n" +
-	"\rApprovePolicy\x12 .quorate.v1.ApprovePolicyRequest\x1a!.quorate.v1.ApprovePolicyResponse\x12H\n" +
-	"\tGetPolicy\x12\x1c.quorate.v1.GetPolicyRequest\x1a\x1d.quorate.v1.GetPolicyResponse\x12P\n" +
+	"RetireNode\x12\x1d.quorate.v1.RetireNodeRequest\x1a\x1e.quorate.v1.RetireNodeResponse\x12V\n" +
+	"\rApprovePolicy\x12 .quorate.v1.ApprovePolicyRequest\x1a!.quorate.v1.ApprovePolicyResponse(\x01\x12J\n" +
+	"\tGetPolicy\x12\x1c.quorate.v1.GetPolicyRequest\x1a\x1d.quorate.v1.GetPolicyResponse0\x01\x12P\n" +
 	"\vGetEvidence\x12\x1e.quorate.v1.GetEvidenceRequest\x1a\x1f.quorate.v1.GetEvidenceResponse0\x01\x12P\n" +
 	"\vReadJournal\x12\x1e.quorate.v1.ReadJournalRequest\x1a\x1f.quorate.v1.ReadJournalResponse0\x01\x12H\n" +
 	"\tGetStatus\x12\x1c.quorate.v1.GetStatusRequest\x1a\x1d.quorate.v1.GetStatusResponseB7Z5github.com/quorate/quorate/proto/quorate/v1;quoratev1b\x06proto3"
@@ -1828,7 +2097,7 @@ func file_quorate_v1_administration_proto_rawDescGZIP() []byte {
 	return file_quorate_v1_administration_proto_rawDescData
 }
 
-var file_quorate_v1_administration_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_quorate_v1_administration_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_quorate_v1_administration_proto_goTypes = []any{
 	(*Node)(nil),                  // 0: quorate.v1.Node
 	(*ListNodesRequest)(nil),      // 1: quorate.v1.ListNodesRequest
@@ -1837,79 +2106,88 @@ var file_quorate_v1_administration_proto_goTypes = []any{
 	(*GetNodeResponse)(nil),       // 4: quorate.v1.GetNodeResponse
 	(*ExplainNodeRequest)(nil),    // 5: quorate.v1.ExplainNodeRequest
 	(*ExplainNodeResponse)(nil),   // 6: quorate.v1.ExplainNodeResponse
-	(*BootDifference)(nil),        // 7: quorate.v1.BootDifference
-	(*InviteNodeRequest)(nil),     // 8: quorate.v1.InviteNodeRequest
-	(*InviteNodeResponse)(nil),    // 9: quorate.v1.InviteNodeResponse
-	(*ApproveNodeRequest)(nil),    // 10: quorate.v1.ApproveNodeRequest
-	(*ApproveNodeResponse)(nil),   // 11: quorate.v1.ApproveNodeResponse
-	(*SuspendNodeRequest)(nil),    // 12: quorate.v1.SuspendNodeRequest
-	(*SuspendNodeResponse)(nil),   // 13: quorate.v1.SuspendNodeResponse
-	(*ResumeNodeRequest)(nil),     // 14: quorate.v1.ResumeNodeRequest
-	(*ResumeNodeResponse)(nil),    // 15: quorate.v1.ResumeNodeResponse
-	(*RetireNodeRequest)(nil),     // 16: quorate.v1.RetireNodeRequest
-	(*RetireNodeResponse)(nil),    // 17: quorate.v1.RetireNodeResponse
-	(*ApprovePolicyRequest)(nil),  // 18: quorate.v1.ApprovePolicyRequest
-	(*ApprovePolicyResponse)(nil), // 19: quorate.v1.ApprovePolicyResponse
-	(*GetPolicyRequest)(nil),      // 20: quorate.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),     // 21: quorate.v1.GetPolicyResponse
-	(*GetEvidenceRequest)(nil),    // 22: quorate.v1.GetEvidenceRequest
-	(*GetEvidenceResponse)(nil),   // 23: quorate.v1.GetEvidenceResponse
-	(*ReadJournalRequest)(nil),    // 24: quorate.v1.ReadJournalRequest
-	(*ReadJournalResponse)(nil),   // 25: quorate.v1.ReadJournalResponse
-	(*GetStatusRequest)(nil),      // 26: quorate.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 27: quorate.v1.GetStatusResponse
-	nil,                           // 28: quorate.v1.GetStatusResponse.StatesEntry
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
-	(*Finding)(nil),               // 30: quorate.v1.Finding
+	(*PolicyApproval)(nil),        // 7: quorate.v1.PolicyApproval
+	(*Missing)(nil),               // 8: quorate.v1.Missing
+	(*BootDifference)(nil),        // 9: quorate.v1.BootDifference
+	(*InviteNodeRequest)(nil),     // 10: quorate.v1.InviteNodeRequest
+	(*InviteNodeResponse)(nil),    // 11: quorate.v1.InviteNodeResponse
+	(*ApproveNodeRequest)(nil),    // 12: quorate.v1.ApproveNodeRequest
+	(*ApproveNodeResponse)(nil),   // 13: quorate.v1.ApproveNodeResponse
+	(*SuspendNodeRequest)(nil),    // 14: quorate.v1.SuspendNodeRequest
+	(*SuspendNodeResponse)(nil),   // 15: quorate.v1.SuspendNodeResponse
+	(*ResumeNodeRequest)(nil),     // 16: quorate.v1.ResumeNodeRequest
+	(*ResumeNodeResponse)(nil),    // 17: quorate.v1.ResumeNodeResponse
+	(*RetireNodeRequest)(nil),     // 18: quorate.v1.RetireNodeRequest
+	(*RetireNodeResponse)(nil),    // 19: quorate.v1.RetireNodeResponse
+	(*PolicyPart)(nil),            // 20: quorate.v1.PolicyPart
+	(*ApprovePolicyRequest)(nil),  // 21: quorate.v1.ApprovePolicyRequest
+	(*ApprovePolicyResponse)(nil), // 22: quorate.v1.ApprovePolicyResponse
+	(*GetPolicyRequest)(nil),      // 23: quorate.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),     // 24: quorate.v1.GetPolicyResponse
+	(*GetEvidenceRequest)(nil),    // 25: quorate.v1.GetEvidenceRequest
+	(*GetEvidenceResponse)(nil),   // 26: quorate.v1.GetEvidenceResponse
+	(*ReadJournalRequest)(nil),    // 27: quorate.v1.ReadJournalRequest
+	(*ReadJournalResponse)(nil),   // 28: quorate.v1.ReadJournalResponse
+	(*GetStatusRequest)(nil),      // 29: quorate.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 30: quorate.v1.GetStatusResponse
+	nil,                           // 31: quorate.v1.GetStatusResponse.StatesEntry
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*Finding)(nil),               // 33: quorate.v1.Finding
 }
 var file_quorate_v1_administration_proto_depIdxs = []int32{
-	29, // 0: quorate.v1.Node.enrolled:type_name -> google.protobuf.Timestamp
-	29, // 1: quorate.v1.Node.changed:type_name -> google.protobuf.Timestamp
-	29, // 2: quorate.v1.Node.last_evidence:type_name -> google.protobuf.Timestamp
-	29, // 3: quorate.v1.Node.not_after:type_name -> google.protobuf.Timestamp
-	30, // 4: quorate.v1.Node.findings:type_name -> quorate.v1.Finding
+	32, // 0: quorate.v1.Node.enrolled:type_name -> google.protobuf.Timestamp
+	32, // 1: quorate.v1.Node.changed:type_name -> google.protobuf.Timestamp
+	32, // 2: quorate.v1.Node.last_evidence:type_name -> google.protobuf.Timestamp
+	32, // 3: quorate.v1.Node.not_after:type_name -> google.protobuf.Timestamp
+	33, // 4: quorate.v1.Node.findings:type_name -> quorate.v1.Finding
 	0,  // 5: quorate.v1.ListNodesResponse.nodes:type_name -> quorate.v1.Node
 	0,  // 6: quorate.v1.GetNodeResponse.node:type_name -> quorate.v1.Node
 	0,  // 7: quorate.v1.ExplainNodeResponse.node:type_name -> quorate.v1.Node
-	7,  // 8: quorate.v1.ExplainNodeResponse.differences:type_name -> quorate.v1.BootDifference
-	29, // 9: quorate.v1.InviteNodeResponse.not_after:type_name -> google.protobuf.Timestamp
-	0,  // 10: quorate.v1.ApproveNodeResponse.node:type_name -> quorate.v1.Node
-	0,  // 11: quorate.v1.SuspendNodeResponse.node:type_name -> quorate.v1.Node
-	0,  // 12: quorate.v1.ResumeNodeResponse.node:type_name -> quorate.v1.Node
-	0,  // 13: quorate.v1.RetireNodeResponse.node:type_name -> quorate.v1.Node
-	29, // 14: quorate.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
-	28, // 15: quorate.v1.GetStatusResponse.states:type_name -> quorate.v1.GetStatusResponse.StatesEntry
-	1,  // 16: quorate.v1.AdministrationService.ListNodes:input_type -> quorate.v1.ListNodesRequest
-	3,  // 17: quorate.v1.AdministrationService.GetNode:input_type -> quorate.v1.GetNodeRequest
-	5,  // 18: quorate.v1.AdministrationService.ExplainNode:input_type -> quorate.v1.ExplainNodeRequest
-	8,  // 19: quorate.v1.AdministrationService.InviteNode:input_type -> quorate.v1.InviteNodeRequest
-	10, // 20: quorate.v1.AdministrationService.ApproveNode:input_type -> quorate.v1.ApproveNodeRequest
-	12, // 21: quorate.v1.AdministrationService.SuspendNode:input_type -> quorate.v1.SuspendNodeRequest
-	14, // 22: quorate.v1.AdministrationService.ResumeNode:input_type -> quorate.v1.ResumeNodeRequest
-	16, // 23: quorate.v1.AdministrationService.RetireNode:input_type -> quorate.v1.RetireNodeRequest
-	18, // 24: quorate.v1.AdministrationService.ApprovePolicy:input_type -> quorate.v1.ApprovePolicyRequest
-	20, // 25: quorate.v1.AdministrationService.GetPolicy:input_type -> quorate.v1.GetPolicyRequest
-	22, // 26: quorate.v1.AdministrationService.GetEvidence:input_type -> quorate.v1.GetEvidenceRequest
-	24, // 27: quorate.v1.AdministrationService.ReadJournal:input_type -> quorate.v1.ReadJournalRequest
-	26, // 28: quorate.v1.AdministrationService.GetStatus:input_type -> quorate.v1.GetStatusRequest
-	2,  // 29: quorate.v1.AdministrationService.ListNodes:output_type -> quorate.v1.ListNodesResponse
-	4,  // 30: quorate.v1.AdministrationService.GetNode:output_type -> quorate.v1.GetNodeResponse
-	6,  // 31: quorate.v1.AdministrationService.ExplainNode:output_type -> quorate.v1.ExplainNodeResponse
-	9,  // 32: quorate.v1.AdministrationService.InviteNode:output_type -> quorate.v1.InviteNodeResponse
-	11, // 33: quorate.v1.AdministrationService.ApproveNode:output_type -> quorate.v1.ApproveNodeResponse
-	13, // 34: quorate.v1.AdministrationService.SuspendNode:output_type -> quorate.v1.SuspendNodeResponse
-	15, // 35: quorate.v1.AdministrationService.ResumeNode:output_type -> quorate.v1.ResumeNodeResponse
-	17, // 36: quorate.v1.AdministrationService.RetireNode:output_type -> quorate.v1.RetireNodeResponse
-	19, // 37: quorate.v1.AdministrationService.ApprovePolicy:output_type -> quorate.v1.ApprovePolicyResponse
-	21, // 38: quorate.v1.AdministrationService.GetPolicy:output_type -> quorate.v1.GetPolicyResponse
-	23, // 39: quorate.v1.AdministrationService.GetEvidence:output_type -> quorate.v1.GetEvidenceResponse
-	25, // 40: quorate.v1.AdministrationService.ReadJournal:output_type -> quorate.v1.ReadJournalResponse
-	27, // 41: quorate.v1.AdministrationService.GetStatus:output_type -> quorate.v1.GetStatusResponse
-	29, // [29:42] is the sub-list for method output_type
-	16, // [16:29] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 8: quorate.v1.ExplainNodeResponse.differences:type_name -> quorate.v1.BootDifference
+	32, // 9: quorate.v1.ExplainNodeResponse.accepted_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: quorate.v1.ExplainNodeResponse.approvals:type_name -> quorate.v1.PolicyApproval
+	8,  // 11: quorate.v1.ExplainNodeResponse.missing:type_name -> quorate.v1.Missing
+	32, // 12: quorate.v1.PolicyApproval.at:type_name -> google.protobuf.Timestamp
+	32, // 13: quorate.v1.InviteNodeResponse.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 14: quorate.v1.ApproveNodeResponse.node:type_name -> quorate.v1.Node
+	0,  // 15: quorate.v1.SuspendNodeResponse.node:type_name -> quorate.v1.Node
+	0,  // 16: quorate.v1.ResumeNodeResponse.node:type_name -> quorate.v1.Node
+	0,  // 17: quorate.v1.RetireNodeResponse.node:type_name -> quorate.v1.Node
+	20, // 18: quorate.v1.ApprovePolicyRequest.part:type_name -> quorate.v1.PolicyPart
+	20, // 19: quorate.v1.GetPolicyResponse.part:type_name -> quorate.v1.PolicyPart
+	32, // 20: quorate.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	31, // 21: quorate.v1.GetStatusResponse.states:type_name -> quorate.v1.GetStatusResponse.StatesEntry
+	1,  // 22: quorate.v1.AdministrationService.ListNodes:input_type -> quorate.v1.ListNodesRequest
+	3,  // 23: quorate.v1.AdministrationService.GetNode:input_type -> quorate.v1.GetNodeRequest
+	5,  // 24: quorate.v1.AdministrationService.ExplainNode:input_type -> quorate.v1.ExplainNodeRequest
+	10, // 25: quorate.v1.AdministrationService.InviteNode:input_type -> quorate.v1.InviteNodeRequest
+	12, // 26: quorate.v1.AdministrationService.ApproveNode:input_type -> quorate.v1.ApproveNodeRequest
+	14, // 27: quorate.v1.AdministrationService.SuspendNode:input_type -> quorate.v1.SuspendNodeRequest
+	16, // 28: quorate.v1.AdministrationService.ResumeNode:input_type -> quorate.v1.ResumeNodeRequest
+	18, // 29: quorate.v1.AdministrationService.RetireNode:input_type -> quorate.v1.RetireNodeRequest
+	21, // 30: quorate.v1.AdministrationService.ApprovePolicy:input_type -> quorate.v1.ApprovePolicyRequest
+	23, // 31: quorate.v1.AdministrationService.GetPolicy:input_type -> quorate.v1.GetPolicyRequest
+	25, // 32: quorate.v1.AdministrationService.GetEvidence:input_type -> quorate.v1.GetEvidenceRequest
+	27, // 33: quorate.v1.AdministrationService.ReadJournal:input_type -> quorate.v1.ReadJournalRequest
+	29, // 34: quorate.v1.AdministrationService.GetStatus:input_type -> quorate.v1.GetStatusRequest
+	2,  // 35: quorate.v1.AdministrationService.ListNodes:output_type -> quorate.v1.ListNodesResponse
+	4,  // 36: quorate.v1.AdministrationService.GetNode:output_type -> quorate.v1.GetNodeResponse
+	6,  // 37: quorate.v1.AdministrationService.ExplainNode:output_type -> quorate.v1.ExplainNodeResponse
+	11, // 38: quorate.v1.AdministrationService.InviteNode:output_type -> quorate.v1.InviteNodeResponse
+	13, // 39: quorate.v1.AdministrationService.ApproveNode:output_type -> quorate.v1.ApproveNodeResponse
+	15, // 40: quorate.v1.AdministrationService.SuspendNode:output_type -> quorate.v1.SuspendNodeResponse
+	17, // 41: quorate.v1.AdministrationService.ResumeNode:output_type -> quorate.v1.ResumeNodeResponse
+	19, // 42: quorate.v1.AdministrationService.RetireNode:output_type -> quorate.v1.RetireNodeResponse
+	22, // 43: quorate.v1.AdministrationService.ApprovePolicy:output_type -> quorate.v1.ApprovePolicyResponse
+	24, // 44: quorate.v1.AdministrationService.GetPolicy:output_type -> quorate.v1.GetPolicyResponse
+	26, // 45: quorate.v1.AdministrationService.GetEvidence:output_type -> quorate.v1.GetEvidenceResponse
+	28, // 46: quorate.v1.AdministrationService.ReadJournal:output_type -> quorate.v1.ReadJournalResponse
+	30, // 47: quorate.v1.AdministrationService.GetStatus:output_type -> quorate.v1.GetStatusResponse
+	35, // [35:48] is the sub-list for method output_type
+	22, // [22:35] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_quorate_v1_administration_proto_init() }
@@ -1918,13 +2196,21 @@ func file_quorate_v1_administration_proto_init() {
 		return
 	}
 	file_quorate_v1_attestation_proto_init()
+	file_quorate_v1_administration_proto_msgTypes[21].OneofWrappers = []any{
+		(*ApprovePolicyRequest_Approval)(nil),
+		(*ApprovePolicyRequest_Part)(nil),
+	}
+	file_quorate_v1_administration_proto_msgTypes[24].OneofWrappers = []any{
+		(*GetPolicyResponse_Digest)(nil),
+		(*GetPolicyResponse_Part)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorate_v1_administration_proto_rawDesc), len(file_quorate_v1_administration_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -52,9 +52,11 @@ type AdministrationServiceClient interface {
 	ResumeNode(ctx context.Context, in *ResumeNodeRequest, opts ...grpc.CallOption) (*ResumeNodeResponse, error)
 	RetireNode(ctx context.Context, in *RetireNodeRequest, opts ...grpc.CallOption) (*RetireNodeResponse, error)
 	// ApprovePolicy records the caller's signed approval of a policy with its
-	// manifests. The policy takes effect when enough members approved it.
-	ApprovePolicy(ctx context.Context, in *ApprovePolicyRequest, opts ...grpc.CallOption) (*ApprovePolicyResponse, error)
-	GetPolicy(ctx context.Context, in *GetPolicyRequest, opts ...grpc.CallOption) (*GetPolicyResponse, error)
+	// manifests, which come in parts. The policy takes effect when enough members
+	// approved it.
+	ApprovePolicy(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ApprovePolicyRequest, ApprovePolicyResponse], error)
+	// GetPolicy streams the active policy with its manifests.
+	GetPolicy(ctx context.Context, in *GetPolicyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetPolicyResponse], error)
 	// GetEvidence streams an archived evidence file.
 	GetEvidence(ctx context.Context, in *GetEvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetEvidenceResponse], error)
 	// ReadJournal streams journal entries with the checkpoint they are under.
@@ -150,29 +152,41 @@ func (c *administrationServiceClient) RetireNode(ctx context.Context, in *Retire
 	return out, nil
 }
 
-func (c *administrationServiceClient) ApprovePolicy(ctx context.Context, in *ApprovePolicyRequest, opts ...grpc.CallOption) (*ApprovePolicyResponse, error) {
+func (c *administrationServiceClient) ApprovePolicy(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ApprovePolicyRequest, ApprovePolicyResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ApprovePolicyResponse)
-	err := c.cc.Invoke(ctx, AdministrationService_ApprovePolicy_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdministrationService_ServiceDesc.Streams[0], AdministrationService_ApprovePolicy_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ApprovePolicyRequest, ApprovePolicyResponse]{ClientStream: stream}
+	return x, nil
 }
 
-func (c *administrationServiceClient) GetPolicy(ctx context.Context, in *GetPolicyRequest, opts ...grpc.CallOption) (*GetPolicyResponse, error) {
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdministrationService_ApprovePolicyClient = grpc.ClientStreamingClient[ApprovePolicyRequest, ApprovePolicyResponse]
+
+func (c *administrationServiceClient) GetPolicy(ctx context.Context, in *GetPolicyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetPolicyResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetPolicyResponse)
-	err := c.cc.Invoke(ctx, AdministrationService_GetPolicy_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdministrationService_ServiceDesc.Streams[1], AdministrationService_GetPolicy_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[GetPolicyRequest, GetPolicyResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdministrationService_GetPolicyClient = grpc.ServerStreamingClient[GetPolicyResponse]
 
 func (c *administrationServiceClient) GetEvidence(ctx context.Context, in *GetEvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetEvidenceResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdministrationService_ServiceDesc.Streams[0], AdministrationService_GetEvidence_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdministrationService_ServiceDesc.Streams[2], AdministrationService_GetEvidence_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +205,7 @@ type AdministrationService_GetEvidenceClient = grpc.ServerStreamingClient[GetEvi
 
 func (c *administrationServiceClient) ReadJournal(ctx context.Context, in *ReadJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadJournalResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &AdministrationService_ServiceDesc.Streams[1], AdministrationService_ReadJournal_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &AdministrationService_ServiceDesc.Streams[3], AdministrationService_ReadJournal_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -236,9 +250,11 @@ type AdministrationServiceServer interface {
 	ResumeNode(context.Context, *ResumeNodeRequest) (*ResumeNodeResponse, error)
 	RetireNode(context.Context, *RetireNodeRequest) (*RetireNodeResponse, error)
 	// ApprovePolicy records the caller's signed approval of a policy with its
-	// manifests. The policy takes effect when enough members approved it.
-	ApprovePolicy(context.Context, *ApprovePolicyRequest) (*ApprovePolicyResponse, error)
-	GetPolicy(context.Context, *GetPolicyRequest) (*GetPolicyResponse, error)
+	// manifests, which come in parts. The policy takes effect when enough members
+	// approved it.
+	ApprovePolicy(grpc.ClientStreamingServer[ApprovePolicyRequest, ApprovePolicyResponse]) error
+	// GetPolicy streams the active policy with its manifests.
+	GetPolicy(*GetPolicyRequest, grpc.ServerStreamingServer[GetPolicyResponse]) error
 	// GetEvidence streams an archived evidence file.
 	GetEvidence(*GetEvidenceRequest, grpc.ServerStreamingServer[GetEvidenceResponse]) error
 	// ReadJournal streams journal entries with the checkpoint they are under.
@@ -278,11 +294,11 @@ func (UnimplementedAdministrationServiceServer) ResumeNode(context.Context, *Res
 func (UnimplementedAdministrationServiceServer) RetireNode(context.Context, *RetireNodeRequest) (*RetireNodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetireNode not implemented")
 }
-func (UnimplementedAdministrationServiceServer) ApprovePolicy(context.Context, *ApprovePolicyRequest) (*ApprovePolicyResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ApprovePolicy not implemented")
+func (UnimplementedAdministrationServiceServer) ApprovePolicy(grpc.ClientStreamingServer[ApprovePolicyRequest, ApprovePolicyResponse]) error {
+	return status.Error(codes.Unimplemented, "method ApprovePolicy not implemented")
 }
-func (UnimplementedAdministrationServiceServer) GetPolicy(context.Context, *GetPolicyRequest) (*GetPolicyResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method GetPolicy not implemented")
+func (UnimplementedAdministrationServiceServer) GetPolicy(*GetPolicyRequest, grpc.ServerStreamingServer[GetPolicyResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetPolicy not implemented")
 }
 func (UnimplementedAdministrationServiceServer) GetEvidence(*GetEvidenceRequest, grpc.ServerStreamingServer[GetEvidenceResponse]) error {
 	return status.Error(codes.Unimplemented, "method GetEvidence not implemented")
@@ -458,41 +474,23 @@ func _AdministrationService_RetireNode_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AdministrationService_ApprovePolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ApprovePolicyRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(AdministrationServiceServer).ApprovePolicy(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: AdministrationService_ApprovePolicy_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AdministrationServiceServer).ApprovePolicy(ctx, req.(*ApprovePolicyRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _AdministrationService_ApprovePolicy_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AdministrationServiceServer).ApprovePolicy(&grpc.GenericServerStream[ApprovePolicyRequest, ApprovePolicyResponse]{ServerStream: stream})
 }
 
-func _AdministrationService_GetPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetPolicyRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdministrationService_ApprovePolicyServer = grpc.ClientStreamingServer[ApprovePolicyRequest, ApprovePolicyResponse]
+
+func _AdministrationService_GetPolicy_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetPolicyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(AdministrationServiceServer).GetPolicy(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: AdministrationService_GetPolicy_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AdministrationServiceServer).GetPolicy(ctx, req.(*GetPolicyRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(AdministrationServiceServer).GetPolicy(m, &grpc.GenericServerStream[GetPolicyRequest, GetPolicyResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdministrationService_GetPolicyServer = grpc.ServerStreamingServer[GetPolicyResponse]
 
 func _AdministrationService_GetEvidence_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(GetEvidenceRequest)
@@ -574,19 +572,21 @@ var AdministrationService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _AdministrationService_RetireNode_Handler,
 		},
 		{
-			MethodName: "ApprovePolicy",
-			Handler:    _AdministrationService_ApprovePolicy_Handler,
-		},
-		{
-			MethodName: "GetPolicy",
-			Handler:    _AdministrationService_GetPolicy_Handler,
-		},
-		{
 			MethodName: "GetStatus",
 			Handler:    _AdministrationService_GetStatus_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ApprovePolicy",
+			Handler:       _AdministrationService_ApprovePolicy_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "GetPolicy",
+			Handler:       _AdministrationService_GetPolicy_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "GetEvidence",
 			Handler:       _AdministrationService_GetEvidence_Handler,
