@@ -33,6 +33,23 @@ func TestR3_Bounds(t *testing.T) {
 	}
 }
 
+// R3: a member that lapses and comes back within the window is no loss: another
+// one may lapse as if nothing had been.
+func TestR3_ComingBackIsNoLoss(t *testing.T) {
+	w := newWorld(t, setup{})
+	for i := range 3 {
+		n := w.node(i)
+		n.NotAfter = w.now.Add(2 * blink)
+		w.accept(w.sign(n))
+		w.block(nil)
+		if got := w.set[key(n)]; got != 0 || w.state.Frozen() > 0 {
+			t.Fatalf("%d: power %d, frozen since %d", i, got, w.state.Frozen())
+		}
+		w.accept(w.signAgain(n))
+		w.want(10, 10, 10, 10)
+	}
+}
+
 // What the application takes away itself is no lapse, also in a frozen set; and
 // what it wants to add waits.
 func TestR3_ApplicationMayTakeAway(t *testing.T) {
@@ -342,6 +359,14 @@ func TestStatus(t *testing.T) {
 	i := slices.IndexFunc(s.Nodes, func(n power.NodeStatus) bool { return n.Node == observer.ID })
 	if i < 0 || !s.Nodes[i].Stands || fmt.Sprint(s.Nodes[i].Peers) != "[p10]" || s.Nodes[i].Role != power.RoleObserver {
 		t.Errorf("%+v", s.Nodes)
+	}
+
+	i = slices.IndexFunc(s.Members, func(m power.MemberStatus) bool { return m.Member == "org-d" })
+	if i < 0 || s.Members[i].Cap != 333 || s.Members[i].PerMille > 333 || s.Members[i].PerMille < 300 || s.Members[i].Power != w.set[key(w.node(3))] {
+		t.Errorf("%+v", s.Members)
+	}
+	if fresh := newWorld(t, setup{}).state.Status(w.schedule); fresh.MayLapse != 13 { // of 40
+		t.Errorf("%d of 40 may lapse", fresh.MayLapse)
 	}
 
 	frozen := newWorld(t, setup{lasts: 2 * blink})
