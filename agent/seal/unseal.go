@@ -324,6 +324,9 @@ func (r releasing) load(parent *parent) (*tpm2.LoadResponse, error) {
 		return nil, &Refusal{Check: OtherTPM, Got: "a blob that this TPM did not make", Want: "its own", Cause: err,
 			Remedy: "restore the sealed key's file, or run the signer on the host that sealed it"}
 	}
+	if errors.Is(err, tpm2.TPMRCSize) {
+		return nil, malformed("sealed key", "the blobs of a TPM")
+	}
 	return rsp, err
 }
 
