@@ -71,7 +71,7 @@ func (g *Gate) committed() *record {
 }
 
 // Info answers with the application's own height, which is never above the
-// gate's: the gate stores a height before it lets the application commit it.
+// gate's: the gate has stored a height before the application commits it.
 // After a crash in between, the gate takes up its state of the application's
 // height, and the node plays the block to both again.
 func (g *Gate) Info(ctx context.Context, req *abci.RequestInfo) (*abci.ResponseInfo, error) {
@@ -148,8 +148,8 @@ func (g *Gate) InitChain(ctx context.Context, req *abci.RequestInitChain) (*abci
 }
 
 // FinalizeBlock gives the application its transactions and the gate its own,
-// puts the results into the block's order, and turns what the application wants
-// for its validators into what they may have.
+// puts the results into the block's order, turns what the application wants for
+// its validators into what they may have, and stores its own state.
 func (g *Gate) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	before := g.committed()
 	if before == nil {
@@ -183,22 +183,23 @@ func (g *Gate) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock
 	if out.ValidatorUpdates, err = updates(outcome.Updates); err != nil {
 		return nil, err
 	}
+	if err := g.Store.save(rec); err != nil {
+		return nil, err
+	}
 	g.mu.Lock()
 	g.pending = rec
 	g.mu.Unlock()
 	return &out, nil
 }
 
-// Commit stores the gate's state, then lets the application commit.
+// Commit lets the application commit. The gate's state of the block is stored
+// already, so the application never is ahead of it.
 func (g *Gate) Commit(ctx context.Context, req *abci.RequestCommit) (*abci.ResponseCommit, error) {
 	g.mu.Lock()
 	rec := g.pending
 	g.mu.Unlock()
 	if rec == nil {
 		return nil, errors.New("gate: a commit without a block")
-	}
-	if err := g.Store.save(rec); err != nil {
-		return nil, err
 	}
 	res, err := g.Upstream.Consensus.Commit(ctx, req)
 	if err != nil {

@@ -47,6 +47,7 @@ func (h *host) connected(to *host) bool {
 // back its dialling until it has a bundle; when its admission ends, its links
 // are closed.
 func TestPeersNeedAnAdmission(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t, 4, 5, nil)
 	for _, h := range n.nodes[:4] {
 		n.founders = append(n.founders, n.bind(h))

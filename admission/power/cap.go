@@ -57,9 +57,6 @@ func capOf(held []uint64, share ratio) uint64 {
 	most := uint64(math.MaxInt64)
 	for capped := uint64(0); capped < uint64(len(held)); capped++ {
 		largest := held[uint64(len(held))-1-capped]
-		if share.whole <= share.part*capped { // that many may share everything equally
-			return most
-		}
 		if most = mulDiv(rest, share.part, share.whole-share.part*capped); largest <= most {
 			return most
 		}

@@ -61,6 +61,11 @@ func New(cfg agent.Config, link Link, dev *device.Device, log *slog.Logger) (*Si
 	if err := link.check(); err != nil {
 		return nil, err
 	}
+	if cfg.Signer.Ledger != "" {
+		if err := checkLedger(cfg.Signer.Ledger); err != nil {
+			return nil, err
+		}
+	}
 	consortium, err := agent.ReadConsortium(cfg)
 	if err != nil {
 		return nil, err
@@ -93,6 +98,9 @@ func (s *Signer) Run(ctx context.Context) (err error) {
 	group.Go(func() { s.unseal(ctx) })
 	group.Go(func() { s.watch(ctx) })
 	group.Go(func() { s.measure(ctx) })
+	if s.cfg.Signer.Ledger != "" {
+		group.Go(func() { s.follow(ctx) })
+	}
 	s.link.serve(ctx, s.consortium.Ledger.ID, s.validator, s.log)
 	return nil
 }
@@ -268,6 +276,9 @@ func (s *Signer) look(ctx context.Context, now time.Time) {
 	}
 	s.facts.Admission, s.facts.Unusable = admitted, unusable
 	s.facts.Saved = saved
+	if permit.Admitted(s.facts, now) == nil {
+		s.facts.Good = now
+	}
 }
 
 // report logs and writes down why the key signs or not, when that changes.
