@@ -126,7 +126,7 @@ func parseManifest(text []byte) (interface{ Print() []byte }, error) { return Pa
 
 // replacements are put in place of a part of the full policy.
 var replacements = []struct {
-	old    string
+	old          string
 	replacements []string
 }{
 	{"version: 3", []string{"version: 0", "version: 1", "version: 2147483647", "version: 2147483648", "version: 99999999999999999999", "version: +3", "version: 03", "version: -3"}},
@@ -164,7 +164,7 @@ var replacements = []struct {
 
 // manifestValues are put in place of a part of the manifest.
 var manifestValues = []struct {
-	old    string
+	old          string
 	replacements []string
 }{
 	{"status: good", []string{
