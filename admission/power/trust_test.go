@@ -295,7 +295,7 @@ func TestDeterministic(t *testing.T) {
 		return string(w.state.Marshal()) + fmt.Sprint(w.events)
 	}
 	first := life()
-	for range 20 {
+	for range 5 {
 		if again := life(); again != first {
 			t.Fatalf("another state:\n%s\nfirst:\n%s", again, first)
 		}
