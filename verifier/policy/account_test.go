@@ -53,6 +53,7 @@ func damages(n *yaml.Node) []damage {
 			damage{"text", becomes(scalar("x", "!!str", 0))})
 	case yaml.MappingNode:
 		all = append(all, damage{"empty", func(n *yaml.Node) { n.Content = nil }},
+			damage{"empty and anchored", func(n *yaml.Node) { n.Content, n.Anchor = nil, "a" }},
 			damage{"unknown key", func(n *yaml.Node) {
 				n.Content = append(slices.Clone(n.Content), scalar("zz"+strings.Repeat("z", 100), "!!str", 0), scalar("x", "!!str", 0))
 			}},
@@ -124,8 +125,8 @@ func parsePolicy(text []byte) (interface{ Print() []byte }, error) { return Pars
 
 func parseManifest(text []byte) (interface{ Print() []byte }, error) { return ParseManifest(text) }
 
-// edits are put in place of a part of the full policy.
-var edits = []struct {
+// replacements are put in place of a part of the full policy.
+var replacements = []struct {
 	old    string
 	values []string
 }{
@@ -137,7 +138,7 @@ var edits = []struct {
 	}},
 	{"{STM: 1.769, IFX: 7.85}", []string{
 		"{A: 1.2}", "{Z: 1.2}", "{a: 1.2}", "{z: 1.2}", "{'0': 1.2}", "{'9': 1.2}", "{'@': 1.2}", "{'[': 1.2}", "{'`': 1.2}", "{'{': 1.2}", "{'/': 1.2}", "{':': 1.2}", "{'': 1.2}", "{ABCDEFGH: 1.2}", "{ABCDEFGHI: 1.2}",
-		"{A: 1}", "{A: 1.2.3.4}", "{A: 1.2.3.4.5}", "{A: 65535.65535}", "{A: 65536.0}", "{A: 01.0}", "{A: 0.0}", "{A: null}", "{A: 1.2, A: 1.3}", "{A: 1.2.0.5}", "{A: '1.2.0'}", "{A-: 1.2}", "{-A: 1.2}", "{A-: x}",
+		"{A: 1}", "{A: 1.2.3.4}", "{A: 1.2.3.4.5}", "{A: 65535.65535}", "{A: 65536.0}", "{A: 01.0}", "{A: 0.0}", "{A: null}", "{A: 1.2, A: 1.3}", "{A: 1.2.0.5}", "{A: '1.2.0'}", "{&k A: x}", "{A-: 1.2}", "{-A: 1.2}", "{A-: x}",
 	}},
 	{`"root=/dev/vda2 ro ima_policy=tcb lockdown=integrity"`, []string{
 		`"` + strings.Repeat("a", 4096) + `"`, `"` + strings.Repeat("a", 4097) + `"`, `"a\tb"`, `"a\x7fb"`, `"a\u007eb"`, `" "`, `"a\ufffdb"`, `"<&>"`, `7`, "\"\\x1f\"", "\"\\x80\"",
@@ -159,7 +160,7 @@ var edits = []struct {
 	{"mode: enforce\n  classes", []string{"mode: warn\n  classes"}}, {"mode: enforce\n  required", []string{"mode: warn\n  required"}}, {"required: true\n  pk", []string{"required: false\n  pk"}},
 	{"mode: enforce\n  profile", []string{"mode: warn\n  profile"}}, {"mode: enforce\n    required", []string{"mode: warn\n    required", "required"}}, {"required: true\n    manifests", []string{"required: false\n    manifests", "manifests"}},
 	{"profile: [shim-grub, uki]", []string{"profile: uki", "profile: [uki, uki]", "profile: [uki, shim-grub, efi-stub, grub, systemd-boot]", "profile: x"}},
-	{"roles: [validator, sentry]", []string{"roles: [b, a]", "roles: [a, a, b, a]"}},
+	{"roles: [validator, sentry]", []string{"roles: [&a x, *a]", "roles: &a []", "roles: [b, a]", "roles: [a, a, b, a]"}},
 }
 
 // manifestValues are put in place of a part of the manifest.
@@ -220,7 +221,7 @@ func TestAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range edits {
+	for _, row := range replacements {
 		for _, value := range row.values {
 			tell(&out, fmt.Sprintf("policy, %.60q", value), edit(t, ruleless, row.old, value), string(p.Print()), parsePolicy)
 		}
