@@ -32,7 +32,7 @@ func full(t testing.TB) *power.State {
 func TestStatesReadBack(t *testing.T) {
 	s := full(t)
 	text := s.Marshal()
-	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "doubled/", "frozen ", "host/", "peer/", "removed/", "retired/", "rules ", "seat/", "validator/"} {
+	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "doubled/", "frozen ", "host/", "number/", "peer/", "removed/", "retired/", "rules ", "seat/", "validator/"} {
 		if !bytes.Contains(text, []byte("\n"+kind)) {
 			t.Errorf("the test's state holds no %q", kind)
 		}
