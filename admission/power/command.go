@@ -160,11 +160,14 @@ func (r *run) signers(tx []byte) ([]byte, []string, error) {
 }
 
 func (r *run) carryOut(c Command, digest admission.Digest, members []string) error {
+	all := len(r.rules.Consortium.Members)
 	switch c.Action {
-	case RetireVerifier, RetirePolicy:
+	case RetirePolicy: // those who can make another one
 		return r.together(c, digest, members, r.rules.Consortium.Approvals.Policy, func() error { r.retire(c.Subject); return nil })
+	case RetireVerifier:
+		return r.together(c, digest, members, all/2+1, func() error { r.retire(c.Subject); return nil })
 	case Extend:
-		return r.together(c, digest, members, 2*len(r.rules.Consortium.Members)/3+1, r.extend)
+		return r.together(c, digest, members, 2*all/3+1, r.extend)
 	case Release:
 		return r.release(c, members)
 	default: // Peer; Marshal knows no other

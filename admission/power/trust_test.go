@@ -310,7 +310,7 @@ func TestDeterministic(t *testing.T) {
 		w := newWorld(t, setup{founders: 7, lasts: 12 * blink, rules: func(r *power.Rules) { r.Notice = 4 * blink }})
 		w.block(append(w.wish(7, 50), w.wish(8, 20)...), w.sign(w.node(7)), w.sign(w.node(8)))
 		w.block(nil, w.command(power.Peer, w.node(7).ID+"=p", "org-a"), w.roster("org-b", admission.StateSuspended, 1, 2, 3))
-		w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-d"))
+		w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-b", "org-c", "org-d", "org-e"))
 		w.blocks(20)
 		return string(w.state.Marshal()) + fmt.Sprint(w.events)
 	}

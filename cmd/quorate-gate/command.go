@@ -45,8 +45,8 @@ anyone submits it. The actions, their subjects, and who must sign:
   release HOST               take a host out of use, so that its consensus key may
                              move to another host at once: its member
   retire-verifier NAME+HASH  end what a verifier's key signed, after the notice:
-                             as many members as approve a policy
-  retire-policy DIGEST       the same for a policy
+                             more than half of the members
+  retire-policy DIGEST       the same for a policy: as many members as approve one
   extend LEDGER              break-glass: extend every member of the set once:
                              more than two thirds of the members`,
 		Example: `  quorate-gate command --consortium consortium.yaml --key admin.key --out peer.command peer org-a/validator-1=1f2e...
