@@ -10,7 +10,8 @@ import (
 )
 
 // Credentials returns the endpoint as gRPC's transport credentials, for clients
-// and servers alike. A handler finds its peer's admission with PeerOf.
+// and servers alike. A handler finds its peer's admission in the AuthInfo of its
+// peer.
 func (e *Endpoint) Credentials() credentials.TransportCredentials { return transport{e} }
 
 // AuthInfo is what gRPC knows of an attested peer.
@@ -46,7 +47,7 @@ func attested(c *Conn, err error) (net.Conn, credentials.AuthInfo, error) {
 
 // Info implements credentials.TransportCredentials.
 func (transport) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.

@@ -57,11 +57,14 @@ func (s *State) Entries() []Entry {
 	for digest, end := range s.commands {
 		out = append(out, Entry{"command/" + digest.String(), formatTime(end)})
 	}
+	for member, n := range s.numbers {
+		out = append(out, Entry{"number/" + member, num(n)})
+	}
 	for key, at := range s.doubled {
 		out = append(out, Entry{"doubled/" + key, formatTime(at)})
 	}
-	for _, m := range s.removals {
-		out = append(out, Entry{"removed/" + num(m.height), signed(m.power)})
+	for key, m := range s.removals {
+		out = append(out, Entry{"removed/" + key, words(num(m.height), signed(m.power))})
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
 	return out
@@ -156,6 +159,8 @@ func (s *State) set(key, value string) bool {
 		s.peers[name] = w.next()
 	case "retired":
 		s.retired[name] = w.time()
+	case "number":
+		s.numbers[name] = w.num()
 	case "doubled":
 		s.doubled[name] = w.time()
 	case "barred":
@@ -163,8 +168,7 @@ func (s *State) set(key, value string) bool {
 	case "command":
 		s.commands[w.digestOf(name)] = w.time()
 	case "removed":
-		s.removals = append(s.removals, removal{w.numOf(name), w.signed()})
-		slices.SortFunc(s.removals, func(a, b removal) int { return cmp.Compare(a.height, b.height) })
+		s.removals[name] = removal{w.num(), w.signed()}
 	default:
 		return false
 	}
