@@ -95,3 +95,23 @@ func TestChainsAreComplete(t *testing.T) {
 		return r.pcr == 4 && r.kind == EvEFIBootServicesApp && string(r.digest) != string(debian.events[debian.find(t, inPCR(4, EvEFIBootServicesApp))].digest)
 	}).bytes(), "no 2 images in PCR 4 in a shim-grub boot")
 }
+
+// TestProfiles holds which registers each chain extends and which it never does.
+func TestProfiles(t *testing.T) {
+	want := []struct {
+		name         Profile
+		uses, unused []int
+		images       int
+	}{
+		{"uki", []int{4, 11}, []int{8}, 0}, {"shim-grub", []int{4, 8, 9, 14}, []int{11, 12, 13}, 2}, {"grub", []int{4, 8, 9}, []int{11, 12, 13, 14}, 1},
+		{"systemd-boot", []int{4, 9, 12}, []int{8, 11}, 0}, {"efi-stub", []int{4, 9}, []int{8, 11, 12, 13}, 0},
+	}
+	if len(profiles) != len(want) {
+		t.Fatalf("%d profiles", len(profiles))
+	}
+	for i, p := range profiles {
+		if p.name != want[i].name || !slices.Equal(p.uses, want[i].uses) || !slices.Equal(p.unused, want[i].unused) || p.images != want[i].images {
+			t.Errorf("%+v", p)
+		}
+	}
+}
