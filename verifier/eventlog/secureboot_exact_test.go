@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"crypto/sha512"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +142,20 @@ func TestOtherBanksReplay(t *testing.T) {
 		}
 		if l.ReplayOther(SHA1) != nil {
 			t.Error("a bank that is not there")
+		}
+	}
+}
+
+// A list is no shorter than its own header.
+func TestShortSignatureLists(t *testing.T) {
+	for _, total := range []byte{0, 27, 28} {
+		list := slices.Concat(SignatureX509[:], []byte{total, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0}, make([]byte, 17))
+		want := fmt.Sprintf("a list of %d bytes in 45", total)
+		if total == 28 {
+			want = "0 bytes for entries of 17"
+		}
+		if _, err := ParseSignatureLists(list); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }
