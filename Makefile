@@ -53,9 +53,9 @@ bench: ## speed against the bare operations, with the gates
 fuzz: ## every fuzz target for T each, for example: make fuzz T=1m or T=100000x
 	@.ci/fuzz $(T)
 
-mutation: ## would the tests notice a lost check? Half an hour and more; report in bin/mutation.md
+mutation: ## would the tests notice a lost check? Half an hour and more; writes docs/mutation.md
 	@mkdir -p bin
-	nice go run ./cmd/quorate-sim mutate --write bin/mutation.md
+	nice go run ./cmd/quorate-sim mutate --write docs/mutation.md
 
 proto: ## generate the gRPC code again
 	cd proto && $(BUF) generate
