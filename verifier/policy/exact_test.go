@@ -616,3 +616,15 @@ func TestReadsOfStructures(t *testing.T) {
 		t.Errorf("%v, %v", r, err)
 	}
 }
+
+// A use takes one kind of entry, or of several the first.
+func TestKindOfUses(t *testing.T) {
+	for use, kinds := range useKinds {
+		if use.Kind() != kinds[0] {
+			t.Errorf("%s: %s", use, use.Kind())
+		}
+	}
+	if useIMA.Kind() != KindFile || Use("x").Kind() != "" {
+		t.Error("files come first, and an unknown use takes nothing")
+	}
+}
