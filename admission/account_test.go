@@ -245,12 +245,14 @@ func tellConsortium(w *told, n *network, file string) {
 		"no members":           {file[strings.Index(file, "members:"):strings.Index(file, "approvals:")], "members: []\n"},
 		"no admins":            {file[strings.Index(file, "members:"):strings.Index(file, "approvals:")], strings.ReplaceAll(file[strings.Index(file, "members:"):strings.Index(file, "approvals:")], "role: admin", "role: gate")},
 		"one admin":            {file[strings.Index(file, "members:"):strings.Index(file, "approvals:")], strings.Replace(file[strings.Index(file, "members:"):strings.Index(file, "approvals:")], "role: admin", "role: gate", 2)},
-		"member's name":        {"- name: org-c", "- name: Org"},
+		"member's name":        {"- name: org-c\n", "- name: Org\n"},
 		"no templates":         {"    discrete: rsa-2048\n    virtual: ecc-p256\n", "    {}\n"},
 		"one template":         {"    virtual: ecc-p256\n", ""},
 		"all must approve":     {"approvals:\n  policy: 1", "approvals:\n  policy: 3"},
 		"key of another name":  {v[0].LogKey, v[1].LogKey},
 		"person twice":         {"- key: " + n.Members[1].Operators[0].Key, "- key: " + mustKey("org-b/alice") + "\n        role: admin\n      - key: " + mustKeySalted("org-b/alice", "2")},
+		"malformed witnesses":  {n.Witnesses.Keys[0] + "\n    - " + n.Witnesses.Keys[1], "x\n    - y"},
+		"malformed operators":  {"- key: " + n.Members[1].Operators[0].Key, "- key: x\n        role: admin\n      - key: y"},
 		"other member's label": {n.Members[0].Operators[0].Key, mustKeySalted("org-b/carol", "3")},
 	} {
 		changes[name] = change

@@ -119,7 +119,7 @@ func consortiumChanges(n *network) map[string][2]string {
 		"alias":                 {"name: example-net", "name: &x example-net"},
 		"tag":                   {"name: example-net", "name: !!str example-net"},
 		"operator of another":   {n.Members[0].Operators[0].Key, n.Members[1].Operators[0].Key},
-		"member twice":          {"- name: org-c", "- name: org-b"},
+		"member twice":          {"- name: org-c\n", "- name: org-b\n"},
 		"wrong type":            {"threshold: 2", "threshold: many"},
 		"fraction":              {"threshold: 2", "threshold: 2.9"},
 		"exponent":              {"threshold: 2", "threshold: 2e0"},

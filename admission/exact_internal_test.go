@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"io"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"filippo.io/torchwood"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -120,6 +122,7 @@ func TestParseProof(t *testing.T) {
 		proofHeader + "\nindex 7":     proofHeader,
 		strings.Replace(text, "index 7", "index -7", 1):                  "index -7",
 		strings.Replace(text, "index 7", "index 9223372036854775808", 1): "index 9223372036854775808",
+		strings.Replace(text, "index 7", "index -1", 1):                  "index -1",
 		strings.Replace(text, "index 7", "7", 1):                         "7",
 		strings.Replace(text, "index 7", "index", 1):                     "index",
 		strings.Replace(text, "index 7", "index 07", 1):                  "text that is not its own canonical form",
@@ -155,13 +158,13 @@ func TestSignatureLines(t *testing.T) {
 			t.Errorf("%q: %v", checkpoint, !want)
 		}
 	}
-	for note, want := range map[string]string{
+	for msg, want := range map[string]string{
 		"text\n\n— a AAAA\n": "text\n", "\n\n— a AAAA\n": "\n", "a\n\nb\n\n— a AAAA\n": "a\n\nb\n",
 		"text\n— a AAAA\n": "", "text\n\n— a AAAA": "", "text\n\n— a AAAA\n— b AAAA\n": "", "text\n\n\n— a AAAA\n": "text\n\n", "text\n\n": "", "text\n\nx\n": "",
 	} {
-		text, name, err := splitNote([]byte(note))
+		text, name, err := splitNote([]byte(msg))
 		if string(text) != want || (err == nil) != (want != "") || err == nil && name != "a" || err != nil && name != "" {
-			t.Errorf("%q: %q by %q, %v", note, text, name, err)
+			t.Errorf("%q: %q by %q, %v", msg, text, name, err)
 		}
 	}
 }
@@ -206,10 +209,52 @@ func TestYAMLErrors(t *testing.T) {
 	}
 }
 
+// verifierKey is a good key with the name.
+func verifierKey(t *testing.T, name string) string {
+	t.Helper()
+	public, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := note.NewEd25519VerifierKey(name, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// The library reads several texts for one key; here there is one.
 func TestKeysInOneForm(t *testing.T) {
-	const good = "name+12345678+AbYXzHx7bZGp3zVH3W5pCG0Y4OvJg6h5BBuyEEBZtTXe"
-	if _, _, err := splitKey(good, keyEd25519); err == nil {
-		t.Error("a key with another hash is read")
+	good := ""
+	for good == strings.ToUpper(good) || good[5:13] == strings.ToUpper(good[5:13]) { // the hash has a letter
+		good = verifierKey(t, "name")
+	}
+	if name, public, err := splitKey(good, keyEd25519); err != nil || name != "name" || len(public) != ed25519.PublicKeySize {
+		t.Errorf("%s: %v", good, err)
+	}
+	long := strings.Repeat("n", 253)
+	if _, _, err := splitKey(verifierKey(t, long), keyEd25519); err != nil {
+		t.Errorf("a name of 253 bytes: %v", err)
+	}
+	for name, bad := range map[string]string{
+		"a hash in capitals": good[:5] + strings.ToUpper(good[5:13]) + good[13:], "a line break": good[:20] + "\n" + good[20:],
+		"a name of 254 bytes": verifierKey(t, long+"n"), "an unprintable name": verifierKey(t, "n\x01"),
+	} {
+		if _, _, err := splitKey(bad, keyEd25519); err == nil || !strings.HasSuffix(err.Error(), "is not in canonical form") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Every further use of a key is held against the first.
+func TestKeyUsedAgain(t *testing.T) {
+	key := verifierKey(t, "name")
+	k := &checker{keys: map[string]string{}}
+	for _, where := range []string{"a", "b", "c"} {
+		k.key(where, key, keyEd25519, "name")
+	}
+	if want := []string{"b: the same key as a", "c: the same key as a"}; !slices.Equal(k.problems, want) {
+		t.Errorf("%q", k.problems)
 	}
 }
 
@@ -218,6 +263,7 @@ func TestPrepareRefuses(t *testing.T) {
 	for want, c := range map[string]*Consortium{
 		"admission: witness key: ":   {Witnesses: Witnesses{Keys: []string{"x"}}},
 		"admission: admission key: ": {Verifiers: []Verifier{{AdmissionKey: "x"}}},
+		"admission: log key: ":       {Verifiers: []Verifier{{AdmissionKey: verifierKey(t, "name"), LogKey: "x"}}},
 		"admission: operator key: ":  {Members: []Member{{Operators: []Operator{{Key: "x"}}}}},
 	} {
 		if err := c.prepare(); err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -451,3 +451,22 @@ func TestNewBundleSaysWhich(t *testing.T) {
 		t.Errorf("%+v, %v", b, err)
 	}
 }
+
+// One member with one verifier is a consortium.
+func TestSmallestConsortium(t *testing.T) {
+	n := newNetwork(t, options{verifiers: 1, k: 1})
+	c := *n.Consortium
+	c.Members = c.Members[:1]
+	if len(parse(t, &c).Members) != 1 {
+		t.Error("members")
+	}
+}
+
+// Serial numbers have 64 bits.
+func TestLargestSerial(t *testing.T) {
+	n := twoOfTwo(t)
+	r := n.verifyRoster(n.roster(1, func(r *admission.Roster) { r.Admitted[0].Serial = 1<<64 - 1 }), nil)
+	if got := r.Roster().Admitted[1].Serial; got != 1<<64-1 {
+		t.Errorf("got %d", got)
+	}
+}

@@ -237,7 +237,7 @@ func (n Listed) valid() bool {
 func (n Barred) valid() bool {
 	known := n.State == StateLate || n.State == StateSuspended || n.State == StateRetired || n.State == StateQuarantined
 	return known && ValidNodeID(n.Node) && wholeSecond(n.Since) && ValidToken(n.Check) &&
-		n.Reason != "" && n.Reason == cleanReason(n.Reason)
+		n.Reason == cleanReason(n.Reason) // never empty
 }
 
 // cleanReason makes any text a valid reason, so that foreign text in a verdict

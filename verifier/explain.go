@@ -3,7 +3,9 @@ package verifier
 import (
 	"context"
 
+	"github.com/quorate/quorate/verifier/appraise"
 	"github.com/quorate/quorate/verifier/eventlog"
+	"github.com/quorate/quorate/verifier/evidence"
 	"github.com/quorate/quorate/verifier/node"
 )
 
@@ -18,16 +20,33 @@ func (s *Service) Explain(ctx context.Context, id string) (Explanation, error) {
 		return Explanation{}, err
 	}
 	e := Explanation{Node: view, Accepted: view.Record.Accepted.String()}
-	if view.Record.Accepted.IsZero() || view.Record.Accepted == view.Record.Evidence {
+	e.Missing = appraise.Wanting(s.policies.forRole(view.Record.Role), view.Record.Findings)
+	if view.Record.Accepted.IsZero() {
 		return e, nil
 	}
-	accepted, err := s.bootLogOf(view.Record.Accepted)
-	if err != nil || accepted == nil {
+	before, err := s.readEvidence(view.Record.Accepted)
+	if err != nil {
 		return e, err
 	}
-	found, err := s.bootLogOf(view.Record.Evidence)
-	if err != nil || found == nil {
+	e.Policy, e.Judged = before.Record.Verdict.Policy, before.Record.At
+	if e.Approvals, err = s.store.PolicyApprovals(ctx, node.Digest(before.Record.PolicySet)); err != nil {
 		return e, err
+	}
+	return s.compare(e, before)
+}
+
+// compare adds what differs between the accepted boot and the one judged last.
+func (s *Service) compare(e Explanation, before *evidence.File) (Explanation, error) {
+	if e.Node.Record.Accepted == e.Node.Record.Evidence {
+		return e, nil
+	}
+	after, err := s.readEvidence(e.Node.Record.Evidence)
+	if err != nil {
+		return e, err
+	}
+	accepted, found := bootLogOf(before), bootLogOf(after)
+	if accepted == nil || found == nil {
+		return e, nil
 	}
 	for _, d := range eventlog.Diff(accepted, found) {
 		if len(e.Differences) == maxDifferences {
@@ -40,20 +59,12 @@ func (s *Service) Explain(ctx context.Context, id string) (Explanation, error) {
 
 // bootLogOf reads the boot log of archived evidence; nil if it has none or one
 // that cannot be parsed, which is what the node's findings are about then.
-func (s *Service) bootLogOf(digest node.Digest) (*eventlog.Log, error) {
-	file, err := s.readEvidence(digest)
+func bootLogOf(file *evidence.File) *eventlog.Log {
+	log, err := eventlog.Parse(file.Blobs[file.Record.BootLog], eventlog.SHA256, eventlog.DefaultLimits)
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	raw, ok := file.Blobs[file.Record.BootLog]
-	if !ok {
-		return nil, nil
-	}
-	log, err := eventlog.Parse(raw, eventlog.SHA256, eventlog.DefaultLimits)
-	if err != nil {
-		return nil, nil
-	}
-	return log, nil
+	return log
 }
 
 // remedyOf says what to do about a difference.

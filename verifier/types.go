@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/proto/binding"
+	"github.com/quorate/quorate/verifier/appraise"
 	"github.com/quorate/quorate/verifier/node"
+	"github.com/quorate/quorate/verifier/store"
 	"github.com/quorate/quorate/verifier/verdict"
 )
 
@@ -104,6 +106,10 @@ type Explanation struct {
 	Node        NodeView
 	Accepted    string // digest of the last evidence that was admitted, or empty
 	Differences []Difference
+	Policy      string    // that admitted it, "validators sha256:…"
+	Judged      time.Time // when that evidence was judged
+	Approvals   []store.PolicyApproval
+	Missing     []appraise.Missing // what the policy in force would have to list
 }
 
 // Difference is one boot event that differs from the last accepted boot.

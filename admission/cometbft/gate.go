@@ -71,7 +71,7 @@ func (g *Gate) committed() *record {
 }
 
 // Info answers with the application's own height, which is never above the
-// gate's: the gate stores a height before it lets the application commit it.
+// gate's: the gate has stored a height before the application commits it.
 // After a crash in between, the gate takes up its state of the application's
 // height, and the node plays the block to both again.
 func (g *Gate) Info(ctx context.Context, req *abci.RequestInfo) (*abci.ResponseInfo, error) {
@@ -148,39 +148,30 @@ func (g *Gate) InitChain(ctx context.Context, req *abci.RequestInitChain) (*abci
 }
 
 // FinalizeBlock gives the application its transactions and the gate its own,
-// puts the results into the block's order, and turns what the application wants
-// for its validators into what they may have.
+// puts the results into the block's order, turns what the application wants for
+// its validators into what they may have, and stores its own state.
 func (g *Gate) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	before := g.committed()
 	if before == nil {
 		return nil, errors.New("gate: a block before InitChain or Info")
 	}
 	own, theirs := split(req.Txs)
-	forward := *req
-	forward.Txs = theirs
-	res, err := g.Upstream.Consensus.FinalizeBlock(ctx, &forward)
+	res, err := g.execute(ctx, req, theirs)
 	if err != nil {
 		return nil, err
 	}
-	if len(res.TxResults) != len(theirs) {
-		return nil, fmt.Errorf("gate: the application gave %d results for %d transactions", len(res.TxResults), len(theirs))
-	}
-	asked, err := powers(res.ValidatorUpdates)
+	rec, outcome, err := g.decide(before.state, req, own, res)
 	if err != nil {
 		return nil, err
 	}
-	state, outcome, err := before.state.Step(power.Block{
-		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked, Doubled: doubled(req.Misbehavior, before.state.Effective()),
-	}, g.Schedule)
-	if err != nil {
-		return nil, fmt.Errorf("gate: %w", err)
-	}
-	rec := &record{inner: res.AppHash, state: state}
 	out := *res
 	out.AppHash = rec.hash()
 	out.TxResults = merge(req.Txs, outcome.Results, res.TxResults)
 	out.Events = append(out.Events[:len(out.Events):len(out.Events)], events(outcome.Events)...)
 	if out.ValidatorUpdates, err = updates(outcome.Updates); err != nil {
+		return nil, err
+	}
+	if err := g.Store.save(rec); err != nil {
 		return nil, err
 	}
 	g.mu.Lock()
@@ -189,16 +180,41 @@ func (g *Gate) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock
 	return &out, nil
 }
 
-// Commit stores the gate's state, then lets the application commit.
+// execute gives the application the block with its own transactions.
+func (g *Gate) execute(ctx context.Context, req *abci.RequestFinalizeBlock, theirs [][]byte) (*abci.ResponseFinalizeBlock, error) {
+	forward := *req
+	forward.Txs = theirs
+	res, err := g.Upstream.Consensus.FinalizeBlock(ctx, &forward)
+	if err == nil && len(res.TxResults) != len(theirs) {
+		return nil, fmt.Errorf("gate: the application gave %d results for %d transactions", len(res.TxResults), len(theirs))
+	}
+	return res, err
+}
+
+// decide makes the gate's next state of its own transactions and of what the
+// application wants.
+func (g *Gate) decide(before *power.State, req *abci.RequestFinalizeBlock, own [][]byte, res *abci.ResponseFinalizeBlock) (*record, power.Outcome, error) {
+	asked, err := powers(res.ValidatorUpdates)
+	if err != nil {
+		return nil, power.Outcome{}, err
+	}
+	state, outcome, err := before.Step(power.Block{
+		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked, Doubled: doubled(req.Misbehavior, before.Effective()),
+	}, g.Schedule)
+	if err != nil {
+		return nil, power.Outcome{}, fmt.Errorf("gate: %w", err)
+	}
+	return &record{inner: res.AppHash, state: state}, outcome, nil
+}
+
+// Commit lets the application commit. The gate's state of the block is stored
+// already, so the application never is ahead of it.
 func (g *Gate) Commit(ctx context.Context, req *abci.RequestCommit) (*abci.ResponseCommit, error) {
 	g.mu.Lock()
 	rec := g.pending
 	g.mu.Unlock()
 	if rec == nil {
 		return nil, errors.New("gate: a commit without a block")
-	}
-	if err := g.Store.save(rec); err != nil {
-		return nil, err
 	}
 	res, err := g.Upstream.Consensus.Commit(ctx, req)
 	if err != nil {

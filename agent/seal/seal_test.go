@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 
+	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/agent/device"
 	"github.com/quorate/quorate/simulator/reftpm"
 	"github.com/quorate/quorate/simulator/swtpm"
@@ -536,4 +537,24 @@ func TestReferenceSimulator(t *testing.T) {
 	}
 	_, err = k.release(t.Context(), tpm, a, ask)
 	refused(t, err, Policy)
+}
+
+func TestEveryCheckIsDescribed(t *testing.T) {
+	all := map[admission.CheckID]bool{}
+	for _, c := range Checks() {
+		if all[c.ID] || c.Title == "" || c.Protects == "" || c.Got == "" || c.Want == "" || c.Remedy == "" {
+			t.Errorf("%s is doubled or not fully described", c.ID)
+		}
+		all[c.ID] = true
+	}
+	for _, id := range []CheckID{OtherTPM, Unapproved, Authority, Capped, GrantDenied, GrantLate, Rollback, Memory, Malformed, WrongKey,
+		Policy, Moved, OwnerAuth, Exists, NoKey, BadTerms, BadRecovery, Unretired, Floor} {
+		if !all[admission.CheckID(id)] {
+			t.Errorf("%s is not described", id)
+		}
+		delete(all, admission.CheckID(id))
+	}
+	if len(all) > 0 {
+		t.Errorf("no such checks: %v", all)
+	}
 }

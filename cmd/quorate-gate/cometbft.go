@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	dbm "github.com/cometbft/cometbft-db"
 	abcicli "github.com/cometbft/cometbft/abci/client"
@@ -168,12 +171,29 @@ func (p *between) serve(cmd *cobra.Command, cfg cometbft.Config) error {
 		return usagef("", "%v", err)
 	}
 	s.SetLogger(logger.With("side", "node"))
+	removeStale(p.listen)
 	if err := s.Start(); err != nil {
 		return unknown(err, "is the address in use?")
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "gate listens on %s for %s\n", p.listen, p.app)
 	err = wait(cmd.Context(), clients)
 	return errors.Join(err, s.Stop())
+}
+
+// removeStale removes a socket that a gate left behind when it was killed. One
+// that somebody listens on, and anything but a socket, stays.
+func removeStale(address string) {
+	path, ok := strings.CutPrefix(address, "unix://")
+	info, err := os.Lstat(path)
+	if !ok || err != nil || info.Mode().Type() != os.ModeSocket {
+		return
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		_ = c.Close() // it was opened to see whether anybody answers
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		_ = os.Remove(path) // if it stays, the listener says so
+	}
 }
 
 // dial opens the four connections that a node would open, and waits for an

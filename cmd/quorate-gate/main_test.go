@@ -6,25 +6,27 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	dbm "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/abci/example/kvstore"
 	"github.com/cometbft/cometbft/abci/server"
 	cfg "github.com/cometbft/cometbft/config"
 	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	cmtlog "github.com/cometbft/cometbft/libs/log"
+	"github.com/cometbft/cometbft/libs/service"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
 	"github.com/cometbft/cometbft/proxy"
+	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
 	cmttypes "github.com/cometbft/cometbft/types"
 
 	"github.com/quorate/quorate/admission"
@@ -32,35 +34,69 @@ import (
 	"github.com/quorate/quorate/simulator/issuer"
 )
 
-// TestMain lets tests start the program itself as a process.
+// TestMain lets tests start the program itself, and a node, as processes.
 func TestMain(m *testing.M) {
-	if os.Getenv("QUORATE_GATE_TEST_RUN") != "" {
+	switch os.Getenv("QUORATE_GATE_TEST") {
+	case "gate":
 		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	case "node":
+		if err := runNode(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	default:
+		os.Exit(m.Run())
 	}
-	// A node whose application hangs up ends its process with SIGTERM; here that is
-	// the test.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
-	os.Exit(m.Run())
+}
+
+// runNode is an unchanged node whose application is behind the socket in dir. It
+// runs until it is killed, or ends itself because its application hung up.
+func runNode(dir, transport, p2pAddress, rpcAddress string) error {
+	c := cfg.TestConfig().SetRoot(dir)
+	c.P2P.PexReactor = false
+	c.DBBackend = "goleveldb"
+	c.P2P.ListenAddress = "tcp://" + p2pAddress
+	c.RPC.ListenAddress, c.RPC.GRPCListenAddress = "tcp://"+rpcAddress, ""
+	c.Consensus.TimeoutCommit = 50 * time.Millisecond
+	genesis, err := cmttypes.GenesisDocFromFile(filepath.Join(dir, "genesis.json"))
+	if err != nil {
+		return err
+	}
+	pv := privval.LoadFilePV(filepath.Join(dir, "key.json"), filepath.Join(dir, "state.json"))
+	n, err := node.NewNode(c, pv, &p2p.NodeKey{PrivKey: cmted25519.GenPrivKey()},
+		proxy.NewRemoteClientCreator("unix://"+filepath.Join(dir, "gate.sock"), transport, true),
+		func() (*cmttypes.GenesisDoc, error) { return genesis, nil }, cfg.DefaultDBProvider,
+		node.DefaultMetricsProvider(c.Instrumentation), cmtlog.NewTMLogger(os.Stderr))
+	if err != nil {
+		return err
+	}
+	if err := n.Start(); err != nil {
+		return err
+	}
+	select {}
 }
 
 const limit = 60 * time.Second
 
-// world is an application, a gate and a node, each by sockets as in production:
-// the application and the node in this process, the gate in its own.
+// world is an application, a gate and a node, connected by sockets as in
+// production: the gate and the node in processes of their own.
 type world struct {
 	*testing.T
 	*issuer.Network
 	dir     string
 	pv      *privval.FilePV
 	founder []byte
+	disk    dbm.DB // the application's
+	app     service.Service
 	gate    *exec.Cmd
-	node    *node.Node
+	node    *exec.Cmd
 	rpc     string
+	client  *rpchttp.HTTP
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, dir: t.TempDir()}
+	w := &world{T: t, dir: t.TempDir(), disk: dbm.NewMemDB()}
 	var err error
 	w.Network, err = issuer.New(issuer.Setup{Threshold: 2, Ledger: admission.Ledger{ID: "example-1", Genesis: sha256.Sum256([]byte("genesis"))}})
 	if err != nil {
@@ -70,6 +106,22 @@ func newWorld(t *testing.T) *world {
 	w.founder = w.bundle(time.Hour)
 	w.write("consortium.yaml", w.File)
 	w.write("founder.bundle", w.founder)
+	w.pv.Save()
+	genesis := &cmttypes.GenesisDoc{
+		ChainID: "example-1", GenesisTime: time.Now(), ConsensusParams: cmttypes.DefaultConsensusParams(),
+		Validators: []cmttypes.GenesisValidator{{PubKey: w.pv.Key.PubKey, Power: 10}},
+	}
+	if err := genesis.ValidateAndComplete(); err != nil {
+		t.Fatal(err)
+	}
+	if err := genesis.SaveAs(w.path("genesis.json")); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"config", "data"} {
+		if err := os.Mkdir(w.path(dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return w
 }
 
@@ -94,36 +146,28 @@ func (w *world) bundle(lasts time.Duration, members ...string) []byte {
 	return b
 }
 
-// serveApplication is kvstore behind a socket.
+// serveApplication is kvstore behind a socket. Started again, it knows what it
+// had committed.
 func (w *world) serveApplication() {
 	w.Helper()
-	s, err := server.NewServer("unix://"+w.path("app.sock"), "socket", kvstore.NewInMemoryApplication())
+	if w.app != nil {
+		_ = w.app.Stop()
+	}
+	var err error
+	w.app, err = server.NewServer("unix://"+w.path("app.sock"), "socket", kvstore.NewApplication(w.disk))
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := s.Start(); err != nil {
+	if err := w.app.Start(); err != nil {
 		w.Fatal(err)
 	}
-	w.Cleanup(func() { _ = s.Stop() })
+	w.Cleanup(func() { _ = w.app.Stop() })
 }
 
 func (w *world) startGate(transport string) {
 	w.Helper()
-	w.gate = exec.Command(os.Args[0], "cometbft", "--listen", "unix://"+w.path("gate.sock"), "--abci", transport, "--app", "unix://"+w.path("app.sock"),
+	w.gate = w.process("gate", "cometbft", "--listen", "unix://"+w.path("gate.sock"), "--abci", transport, "--app", "unix://"+w.path("app.sock"),
 		"--consortium", w.path("consortium.yaml"), "--founder", w.path("founder.bundle"), "--data", w.path("gate"))
-	w.gate.Env = append(os.Environ(), "QUORATE_GATE_TEST_RUN=1")
-	var log bytes.Buffer
-	w.gate.Stderr = &log
-	if err := w.gate.Start(); err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() {
-		_ = w.gate.Process.Kill()
-		_ = w.gate.Wait()
-		if w.Failed() {
-			w.Logf("gate:\n%s", log.String())
-		}
-	})
 	w.until("the gate listens", func() bool {
 		c, err := net.Dial("unix", w.path("gate.sock"))
 		if err == nil {
@@ -133,39 +177,53 @@ func (w *world) startGate(transport string) {
 	})
 }
 
-func (w *world) startNode(transport string) {
+// process starts this test's binary as something else.
+func (w *world) process(as string, args ...string) *exec.Cmd {
 	w.Helper()
-	c := cfg.TestConfig().SetRoot(w.dir)
-	c.P2P.PexReactor = false
-	c.DBBackend = "memdb"
-	c.P2P.ListenAddress = "tcp://" + freeAddress(w.T)
-	w.rpc = "tcp://" + freeAddress(w.T)
-	c.RPC.ListenAddress = w.rpc
-	c.RPC.GRPCListenAddress = ""
-	c.Consensus.TimeoutCommit = 50 * time.Millisecond
-	genesis := &cmttypes.GenesisDoc{
-		ChainID: "example-1", GenesisTime: time.Now(), ConsensusParams: cmttypes.DefaultConsensusParams(),
-		Validators: []cmttypes.GenesisValidator{{PubKey: w.pv.Key.PubKey, Power: 10}},
-	}
-	if err := genesis.ValidateAndComplete(); err != nil {
-		w.Fatal(err)
-	}
-	var err error
-	w.node, err = node.NewNode(c, w.pv, &p2p.NodeKey{PrivKey: cmted25519.GenPrivKey()},
-		proxy.NewRemoteClientCreator("unix://"+w.path("gate.sock"), transport, true),
-		func() (*cmttypes.GenesisDoc, error) { return genesis, nil }, cfg.DefaultDBProvider,
-		node.DefaultMetricsProvider(c.Instrumentation), cmtlog.NewNopLogger())
-	if err != nil {
-		w.Fatal(err)
-	}
-	if err := w.node.Start(); err != nil {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "QUORATE_GATE_TEST="+as)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
 		w.Fatal(err)
 	}
 	w.Cleanup(func() {
-		_ = w.node.Stop()
-		w.node.Wait()
+		kill(cmd)
+		if text := log.String(); w.Failed() {
+			w.Logf("%s:\n%s", as, text[max(0, len(text)-4000):])
+		}
 	})
-	w.until("blocks", func() bool { return w.node.BlockStore().Height() >= 2 })
+	return cmd
+}
+
+// kill ends a process at once, and knows that it may have ended by itself.
+func kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+func (w *world) startNode(transport string) {
+	w.Helper()
+	address, from := freeAddress(w.T), w.height()
+	w.rpc = "tcp://" + address
+	w.node = w.process("node", w.dir, transport, freeAddress(w.T), address)
+	var err error
+	if w.client, err = rpchttp.New(w.rpc, "/websocket"); err != nil {
+		w.Fatal(err)
+	}
+	w.until("blocks", func() bool { return w.height() >= from+2 })
+}
+
+// height is the node's latest height, or 0 while it does not answer.
+func (w *world) height() int64 {
+	if w.client == nil {
+		return 0
+	}
+	s, err := w.client.Status(context.Background())
+	if err != nil {
+		return 0
+	}
+	return s.SyncInfo.LatestBlockHeight
 }
 
 func freeAddress(t *testing.T) string {
@@ -266,8 +324,7 @@ func (w *world) stops() {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	_ = w.node.Stop()
-	w.node.Wait()
+	kill(w.node)
 	if err := w.gate.Process.Signal(os.Interrupt); err != nil {
 		w.Fatal(err)
 	}
@@ -280,6 +337,43 @@ func (w *world) stops() {
 		}
 	case <-ctx.Done():
 		w.Error("the gate does not end")
+	}
+}
+
+// A gate that is killed at any instant, under load, recovers with its node: the
+// blocks that it lost are played to it again.
+func TestKilled(t *testing.T) {
+	w := newWorld(t)
+	w.serveApplication()
+	w.startGate("socket")
+	w.startNode("socket")
+	for round := range 5 {
+		height := w.height()
+		w.load(time.Duration(round) * 17 * time.Millisecond)
+		kill(w.gate)
+		kill(w.node) // it would end by itself
+		w.serveApplication()
+		w.startGate("socket")
+		w.startNode("socket")
+		if now := w.height(); now <= height {
+			t.Fatalf("round %d: height %d, %d before", round, now, height)
+		}
+	}
+	w.shows()
+}
+
+// load sends transactions until some time has passed after the next block.
+func (w *world) load(longer time.Duration) {
+	w.Helper()
+	to, end := w.height()+1, time.Time{}
+	for i := 0; end.IsZero() || time.Now().Before(end); i++ {
+		tx := fmt.Appendf(nil, "key%d=%d", i, to)
+		if _, err := w.client.BroadcastTxAsync(context.Background(), tx); err != nil {
+			w.Fatal(err)
+		}
+		if end.IsZero() && w.height() >= to {
+			end = time.Now().Add(longer)
+		}
 	}
 }
 

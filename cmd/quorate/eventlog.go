@@ -39,7 +39,7 @@ type eventView struct {
 type logView struct {
 	Profile  string                       `json:"profile,omitempty" doc:"boot chain, if the log is a complete boot"`
 	Bank     string                       `json:"bank" doc:"of the events' digests"`
-	Banks    map[string]map[string]string `json:"banks" doc:"replayed value of every PCR, in hex, by algorithm and number"`
+	Banks    map[string]map[string]string `json:"banks" doc:"replayed value of every PCR, in hex, by algorithm and number; of sha1 too, which no verifier reads"`
 	Events   []eventView                  `json:"events"`
 	Facts    *eventlog.Facts              `json:"facts,omitempty" doc:"what the log proves if a quote agrees"`
 	Oddities []string                     `json:"oddities"`
@@ -63,11 +63,11 @@ func (c *cli) eventlogShow() *cobra.Command {
   quorate eventlog show boot.log --json | jq '.banks.sha256'`,
 		Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, log, err := readLog(args[0])
+			log, err := readLog(args[0])
 			if err != nil {
 				return err
 			}
-			v, err := logOf(raw, log)
+			v, err := logOf(log)
 			if err != nil {
 				return err
 			}
@@ -86,29 +86,29 @@ func (c *cli) eventlogShow() *cobra.Command {
 var banks = []eventlog.Alg{eventlog.SHA256, eventlog.SHA384, eventlog.SHA512}
 
 // readLog parses a log with the first bank that it has.
-func readLog(path string) ([]byte, *eventlog.Log, error) {
+func readLog(path string) (*eventlog.Log, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, unknown(err, "")
+		return nil, unknown(err, "")
 	}
 	var first error
 	for _, bank := range banks {
 		log, err := eventlog.Parse(raw, bank, eventlog.DefaultLimits)
 		if err == nil {
-			return raw, log, nil
+			return log, nil
 		}
 		if first == nil {
 			first = err
 		}
 	}
-	return nil, nil, fmt.Errorf("%s: %w", path, first)
+	return nil, fmt.Errorf("%s: %w", path, first)
 }
 
-func logOf(raw []byte, log *eventlog.Log) (logView, error) {
+func logOf(log *eventlog.Log) (logView, error) {
 	v := logView{Bank: log.Bank().String(), Banks: map[string]map[string]string{}, Events: []eventView{}, Oddities: []string{}}
-	for _, bank := range banks {
-		if other, err := eventlog.Parse(raw, bank, eventlog.DefaultLimits); err == nil {
-			v.Banks[bank.String()] = pcrsOf(other.Replay())
+	for _, alg := range append([]eventlog.Alg{eventlog.SHA1}, banks...) {
+		if bank := log.ReplayOther(alg); bank != nil {
+			v.Banks[alg.String()] = pcrsOf(bank)
 		}
 	}
 	for _, e := range log.Events() {
@@ -154,11 +154,11 @@ Exit code 0: no difference. 1: they differ, or one is malformed.`,
 		Example: "  quorate eventlog diff good.log bad.log",
 		Args:    exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, a, err := readLog(args[0])
+			a, err := readLog(args[0])
 			if err != nil {
 				return err
 			}
-			_, b, err := readLog(args[1])
+			b, err := readLog(args[1])
 			if err != nil {
 				return err
 			}

@@ -194,7 +194,7 @@ func (c *cli) printEvents(events []eventView) {
 }
 
 func (c *cli) printPCRs(all map[string]map[string]string) {
-	for _, bank := range banks {
+	for _, bank := range append(banks, eventlog.SHA1) {
 		values, ok := all[bank.String()]
 		if !ok {
 			continue

@@ -19,7 +19,30 @@ type explainView struct {
 	Summary          string           `json:"summary" doc:"one sentence"`
 	CommandLine      *commandLineView `json:"commandLine,omitempty" doc:"when a kernel command line was refused"`
 	AcceptedEvidence string           `json:"acceptedEvidence,omitempty" doc:"digest of the last evidence that admitted the node"`
+	Accepted         *acceptedView    `json:"accepted,omitempty" doc:"how that evidence came to be accepted"`
 	Differences      []differenceView `json:"differences" doc:"of the last boot to the last accepted one, in order"`
+	Missing          []missingView    `json:"missing" doc:"what the policy in force would have to list"`
+	Commands         []string         `json:"commands" doc:"what to run if the change was meant"`
+}
+
+// acceptedView says who accepted what ran before.
+type acceptedView struct {
+	At        *time.Time     `json:"at" doc:"when it was judged"`
+	Policy    string         `json:"policy" doc:"that admitted it"`
+	Approvals []approverView `json:"approvals" doc:"of that policy, oldest first"`
+}
+
+type approverView struct {
+	Operator string     `json:"operator"`
+	At       *time.Time `json:"at"`
+}
+
+// missingView is a reference value that no manifest lists.
+type missingView struct {
+	Check     verdict.CheckID `json:"check"`
+	Kind      string          `json:"kind" doc:"of the manifest entry"`
+	Found     string          `json:"found" doc:"a digest, or a path and a digest"`
+	Manifests []string        `json:"manifests" doc:"in any of which it would count"`
 }
 
 // commandLineView shows two command lines side by side.
@@ -44,8 +67,10 @@ func (c *cli) nodeExplain() *cobra.Command {
 		Use:   "explain NODE",
 		Short: "Tell why a node is, or is not, admitted, and what mends it",
 		Long: `Explain tells a node's story: its state, the first finding in words, further
-findings, and every boot event that differs from the last boot that was accepted.
-Of a refused kernel command line it shows both and marks the difference.`,
+findings, and every boot event that differs from the last boot that was accepted,
+with who approved the policy that accepted it, and when. It names the manifests that
+would have to list what is new, and the commands that would do it. Of a refused kernel
+command line it shows both and marks the difference.`,
 		Example: "  quorate node explain org-a/validator-4\n  quorate node explain org-a/validator-4 --json | jq .differences",
 		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,8 +90,17 @@ Of a refused kernel command line it shows both and marks the difference.`,
 }
 
 func explanationOf(r *pb.ExplainNodeResponse) explainView {
-	v := explainView{Node: nodeOf(r.GetNode()), AcceptedEvidence: r.GetAcceptedEvidence(), Differences: []differenceView{}}
+	v := explainView{
+		Node: nodeOf(r.GetNode()), AcceptedEvidence: r.GetAcceptedEvidence(), Accepted: acceptedOf(r),
+		Differences: []differenceView{}, Missing: []missingView{}, Commands: []string{},
+	}
 	v.Summary = summary(v.Node)
+	for _, m := range r.GetMissing() {
+		v.Missing = append(v.Missing, missingView{verdict.CheckID(m.GetCheck()), m.GetKind(), m.GetFound(), m.GetManifests()})
+	}
+	if len(v.Node.Findings) > 0 && v.Node.Evidence != "" && learnable(v.Node.Findings) {
+		v.Commands = append(v.Commands, "quorate policy learn "+v.Node.ID+" --out policy", "quorate policy lint policy", "quorate policy approve policy")
+	}
 	for _, d := range r.GetDifferences() {
 		v.Differences = append(v.Differences, differenceView{
 			Where: d.GetWhere(), What: d.GetWhat(), Accepted: d.GetAccepted(), Found: d.GetFound(), Remedy: d.GetRemedy(),
@@ -79,6 +113,37 @@ func explanationOf(r *pb.ExplainNodeResponse) explainView {
 		}
 	}
 	return v
+}
+
+// acceptedOf says who accepted what ran before; nil if nothing was ever accepted.
+func acceptedOf(r *pb.ExplainNodeResponse) *acceptedView {
+	if r.GetAcceptedPolicy() == "" {
+		return nil
+	}
+	a := &acceptedView{At: timeOf(r.GetAcceptedAt()), Policy: r.GetAcceptedPolicy(), Approvals: []approverView{}}
+	for _, one := range r.GetApprovals() {
+		a.Approvals = append(a.Approvals, approverView{one.GetOperator(), timeOf(one.GetAt())})
+	}
+	return a
+}
+
+// learnable reports whether a policy learned from the evidence would accept it: all
+// that is refused is something that policies list, and nothing was forged.
+func learnable(findings []verdict.Finding) bool {
+	for _, f := range findings {
+		layer, _, _ := strings.Cut(string(f.Check), ".")
+		switch layer {
+		case "boot", "firmware":
+		case "secureboot", "runtime":
+			switch f.Check {
+			case verdict.SecureBootOff, verdict.SecureBootMode, verdict.SecureBootWeakened, verdict.RuntimeIMAViolation, verdict.RuntimeIMAMissing, verdict.RuntimeIMAGap:
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // summary is the node's situation in one sentence.
@@ -142,7 +207,8 @@ func (c *cli) printExplanation(v explainView, now time.Time) {
 		}
 	}
 	c.printDifferences(v)
-	c.printNext(n)
+	c.printMissing(v)
+	c.printNext(v)
 }
 
 func (c *cli) printBackground(n nodeView, now time.Time) {
@@ -192,6 +258,7 @@ func (c *cli) printDifferences(v explainView) {
 		return
 	}
 	fmt.Fprintf(c.out, "\n%s\n", c.paint(bold, "Compared with the last accepted boot"))
+	c.printAccepted(v.Accepted)
 	remedy := ""
 	for _, d := range v.Differences {
 		l := labels{c, "  ", 8}
@@ -205,12 +272,41 @@ func (c *cli) printDifferences(v explainView) {
 	labels{c, "  ", 8}.row("remedy", remedy)
 }
 
-func (c *cli) printNext(n nodeView) {
+// printAccepted says who accepted the old values, and when.
+func (c *cli) printAccepted(a *acceptedView) {
+	if a == nil {
+		return
+	}
+	l := labels{c, "  ", 8}
+	l.row("judged", stamp(a.At)+" by "+a.Policy)
+	for _, one := range a.Approvals {
+		l.row("approved", one.Operator+", "+stamp(one.At))
+	}
+}
+
+// printMissing says what would have to be listed, and where.
+func (c *cli) printMissing(v explainView) {
+	if len(v.Missing) == 0 {
+		return
+	}
+	fmt.Fprintf(c.out, "\n%s\n", c.paint(bold, "What the policy would have to list"))
+	for _, m := range v.Missing {
+		c.say("  %s  %s", m.Kind, m.Found)
+		c.say("    in the manifest %s", strings.Join(m.Manifests, " or "))
+	}
+}
+
+func (c *cli) printNext(v explainView) {
+	n := v.Node
 	if len(n.Findings) == 0 {
 		return
 	}
 	fmt.Fprintf(c.out, "\n%s\n", c.paint(bold, "Next"))
 	c.say("  quorate explain %s", n.Findings[0].Check)
+	if len(v.Commands) > 0 {
+		c.say("  if the change was meant: %s", strings.Join(v.Commands, " && "))
+		c.say("    (name nodes that boot as before beside it, to go on accepting them)")
+	}
 	if n.Evidence != "" {
 		c.say("  quorate evidence get %s --out evidence.json && quorate policy explain evidence.json", n.ID)
 	}

@@ -73,7 +73,8 @@ func (w *world) refusedHost() {
 		w.t.Errorf("command lines: %+v", v.CommandLine)
 	}
 	text := w.says(exitGood, "node", "explain", "org-a/validator-2")
-	for _, part := range []string{"boot.command-line", "init=/bin/sh", "^^^^^^^^^^^^", "remedy", "quorate explain"} {
+	for _, part := range []string{"boot.command-line", "init=/bin/sh", "^^^^^^^^^^^^", "remedy", "quorate explain",
+		"in the manifest validators-boot", "quorate policy learn org-a/validator-2 --out policy"} {
 		if !strings.Contains(text, part) {
 			w.t.Errorf("explanation without %q:\n%s", part, text)
 		}

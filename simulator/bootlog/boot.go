@@ -13,6 +13,7 @@ type Chain string
 // The chains that can be composed, each after a genuine log.
 const (
 	ShimGrub Chain = "shim-grub" // Debian: firmware, shim, GRUB, kernel
+	Grub     Chain = "grub"      // images of clouds without Secure Boot: firmware, GRUB, kernel
 	EFIStub  Chain = "efi-stub"  // firmware starts the kernel
 	UKI      Chain = "uki"       // systemd-boot starts a unified kernel image
 )
@@ -82,6 +83,8 @@ func (b Boot) Log() *Log {
 		events = slices.Concat(events, b.authority(), []Event{b.start(b.Kernel)}, b.stub())
 	case UKI:
 		events = slices.Concat(events, b.authority(), b.systemdBoot(), b.stub())
+	case Grub:
+		events = slices.Concat(events, b.authority(), []Event{b.start(b.Loader)}, b.grub())
 	default:
 		events = slices.Concat(events, b.authority(), b.shim(), b.grub())
 	}
@@ -151,7 +154,7 @@ func (b Boot) first() Image {
 	switch b.Chain {
 	case EFIStub:
 		return b.Kernel
-	case UKI:
+	case UKI, Grub:
 		return b.Loader
 	}
 	return b.Shim

@@ -45,6 +45,7 @@ const (
 	sealing    Component = "agent/seal"
 	admissions Component = "admission"
 	rosters    Component = "admission/roster"
+	links      Component = "admission/attestedtls"
 	wording    Component = "proto/binding"
 	protocol   Component = "proto/quorate/v1"
 	service    Component = "verifier"

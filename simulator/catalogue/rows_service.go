@@ -29,7 +29,7 @@ var serviceRows = []Row{
 
 var admissionRows = []Row{
 	{Number: 159, Name: "evidence from another connection", Refused: "quotes that name another TLS channel or another node key", By: by(quotes)},
-	{Number: 160, Name: "own evidence sent back", Refused: "between ledger nodes: the evidence of the one who asks", By: by(admissions), Due: Gates},
+	{Number: 160, Name: "own evidence sent back", Refused: "between ledger nodes: the evidence of the one who asks", By: by(links)},
 	{Number: 161, Name: "credential carried off", Refused: "the agent's files without its TPM, and node keys in software", By: by(agentCore, enrolment)},
 	{Number: 162, Name: "credential that outlives the state", Refused: "by the TPM: signatures after a PCR changed", By: by(sealing)},
 	{Number: 163, Name: "admission that is valid too long", Refused: "statements past their end, and lifetimes longer than the consortium takes", By: by(admissions)},
@@ -43,7 +43,7 @@ var admissionRows = []Row{
 	{Number: 171, Name: "warning taken for a pass", Refused: "any decision but an admission", By: by(admissions)},
 	{Number: 172, Name: "shared secret", Refused: "no message hands out a secret of the network", By: by(protocol)},
 	{Number: 173, Name: "everybody expelled at once", Refused: "roll-out of a policy that would refuse too many nodes", By: by(service), Due: Console},
-	{Number: 174, Name: "two hosts with one credential", Refused: "a consensus key that two hosts use: proof that it signed twice takes its power", By: by(admissions)},
+	{Number: 174, Name: "two hosts with one credential", Refused: "a consensus key that two hosts use: proof that it signed twice takes its power; and links of one node key from two addresses", By: by(admissions, links)},
 	{Number: 175, Name: "stale cache", Refused: "what a relying party remembers, after its end, and after a restart", By: by(rosters, admissions)},
 }
 

@@ -157,6 +157,45 @@ var checkUses = map[verdict.CheckID]policy.Use{
 	verdict.BootLoaderFile: policy.UseLoaderFiles, verdict.BootOther: policy.UseOther,
 }
 
+// Missing is a reference value that a finding asked for in vain.
+type Missing struct {
+	Check     verdict.CheckID
+	Kind      policy.Kind // of the entry that would list it
+	Found     string      // as the finding has it: a digest, or a path and a digest
+	Manifests []string    // of the policy, in any of which it would count
+}
+
+// Wanting lists what the manifests of a policy would have to hold for its findings
+// not to be: each finding about a value that no manifest lists.
+func Wanting(set *policy.Set, findings []verdict.Finding) []Missing {
+	if set == nil {
+		return nil
+	}
+	var all []Missing
+	for _, f := range findings {
+		kind, manifests := references(set, f.Check)
+		if kind != "" && len(manifests) > 0 {
+			all = append(all, Missing{f.Check, kind, f.Got, manifests})
+		}
+	}
+	return all
+}
+
+// references says which kind of entry a check looks up, and in which manifests.
+func references(set *policy.Set, check verdict.CheckID) (policy.Kind, []string) {
+	if check == verdict.RuntimeIMAUnlisted {
+		if runtime := set.Policy().Runtime; runtime != nil {
+			return policy.KindFile, runtime.Manifests
+		}
+		return "", nil
+	}
+	use, ok := checkUses[check]
+	if !ok {
+		return "", nil
+	}
+	return use.Kind(), set.ManifestsOf(use)
+}
+
 // found says what the evidence shows, in words.
 func (e *explainer) found(id verdict.CheckID) string {
 	f := e.facts

@@ -1,7 +1,7 @@
 package eventlog
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -37,8 +37,44 @@ func describe(e Event) (kind, text string) {
 		return describeLoader(e)
 	case EvSCRTMVersion:
 		return "firmware version", looseText(e.Data)
+	case EvEFIPlatformFirmwareBlob, EvEFIPlatformFwBlob2, EvEFIHandoffTables2:
+		return kindWords[e.Type], blobText(e.Data)
+	case EvEFIHandoffTables:
+		return kindWords[e.Type], "" // counts and addresses
 	}
-	return strings.ToLower(strings.TrimPrefix(e.Type.String(), "EV_")), looseText(e.Data)
+	if kind, ok := kindWords[e.Type]; ok {
+		return kind, looseText(e.Data)
+	}
+	return e.Type.String(), looseText(e.Data)
+}
+
+// kindWords are the kinds of events whose data is a text, if it is anything.
+var kindWords = map[EventType]string{
+	EvPrebootCert: "certificate before the boot", EvPostCode: "firmware code", EvPostCode2: "firmware code", EvAction: "action",
+	EvSCRTMContents: "root of trust", EvCPUMicrocode: "microcode", EvPlatformConfigFlags: "platform configuration",
+	EvTableOfDevices: "table of devices", EvCompactHash: "vendor's measurement", EvIPLPartitionData: "partition data",
+	EvNonhostCode: "embedded controller's code", EvNonhostConfig: "embedded controller's configuration", EvNonhostInfo: "embedded controller's information",
+	EvOmitBootDeviceEvents: "action", EvEFIPlatformFirmwareBlob: "firmware", EvEFIPlatformFwBlob2: "firmware",
+	EvEFIHandoffTables: "handoff tables", EvEFIHandoffTables2: "handoff tables", EvEFIHCRTMEvent: "hardware root of trust",
+	EvEFISPDMFirmwareBlob: "device's firmware", EvEFISPDMFirmwareConfig: "device's configuration",
+	EvEFISPDMDevicePolicy: "device policy", EvEFISPDMDeviceAuthority: "device authority",
+}
+
+// blobText tells where a firmware volume lies, or what the second kind of record
+// calls it: a length, a name, and the rest.
+func blobText(data []byte) string {
+	if len(data) == 16 {
+		return volume(data)
+	}
+	if len(data) > 1 && len(data) > int(data[0]) {
+		return looseText(data[1 : 1+int(data[0])])
+	}
+	return looseText(data)
+}
+
+// volume puts UEFI_PLATFORM_FIRMWARE_BLOB into words.
+func volume(data []byte) string {
+	return fmt.Sprintf("0x%x, %d bytes", binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:]))
 }
 
 func describeGPT(e Event) (kind, text string) {
@@ -61,10 +97,19 @@ func describeVariable(e Event) (kind, text string) {
 	case e.Type == EvEFIVariableDriverConfig:
 		return "variable " + v.Name, fmt.Sprintf("%d bytes", len(v.Data))
 	case v.Name == "BootOrder":
-		return "boot order", hex.EncodeToString(v.Data)
+		return "boot order", orderText(v.Data)
 	}
 	description, path := loadOption(v.Data)
 	return "boot entry " + v.Name, strings.TrimSpace(description + " " + path)
+}
+
+// orderText names the entries of a boot order.
+func orderText(data []byte) string {
+	var names []string
+	for ; len(data) >= 2; data = data[2:] {
+		names = append(names, fmt.Sprintf("Boot%04X", binary.LittleEndian.Uint16(data)))
+	}
+	return strings.Join(names, ", ")
 }
 
 // describeLoader reads what boot loaders measure into PCR 8 to 14.

@@ -48,6 +48,7 @@ type extractor struct {
 	digests   string          // digests of the events before that, one after the other
 	zeroSep   [MaxDigest]byte // digest of a separator
 	errorSep  [MaxDigest]byte // digest of a separator that reports an error
+	oneSep    [MaxDigest]byte // the same, as the specification has it since TPM 2.0
 	separated [8]bool
 	counts    [NumPCRs]int // extending events, separators apart
 	names     map[nameKey]bool
@@ -71,6 +72,7 @@ func newExtractor(l *Log) *extractor {
 	x.digests = l.digestsBefore(x.textAt)
 	x.bank.sum(&x.zeroSep, make([]byte, 4))
 	x.bank.sum(&x.errorSep, bytes.Repeat([]byte{0xFF}, 4))
+	x.bank.sum(&x.oneSep, []byte{1, 0, 0, 0})
 	x.f = &Facts{
 		Bank: l.bank.String(), Locality: int(l.locality), EventCount: len(l.starts) + 1,
 		Firmware:   Firmware{VersionEvent: -1, Blobs: []Blob{}, Config: []Measurement{}},
@@ -108,11 +110,17 @@ var kinds = [15]map[EventType]handler{
 		EvEFIBootServicesDriver: image, EvEFIRuntimeServices: image, EvEFIBootServicesApp: image,
 		EvEFIPlatformFirmwareBlob: image, EvEFIPlatformFwBlob2: image, EvEFISPDMFirmwareBlob: image, EvNonhostCode: image,
 	},
-	3:  {EvNonhostConfig: config, EvNonhostInfo: config, EvPlatformConfigFlags: config, EvEFISPDMFirmwareConfig: config},
-	4:  {EvEFIAction: bootAction, EvEFIBootServicesApp: image},
-	5:  {EvEFIGPTEvent: gpt, EvEFIGPTEvent2: gpt, EvEFIAction: bootAction, EvEventTag: extra},
-	6:  {},
-	7:  {EvEFIVariableDriverConfig: driverConfig, EvEFIVariableAuthority: authority, EvEFIAction: action},
+	3: {EvNonhostConfig: config, EvNonhostInfo: config, EvPlatformConfigFlags: config, EvEFISPDMFirmwareConfig: config},
+	4: {
+		EvEFIAction: bootAction, EvOmitBootDeviceEvents: bootAction,
+		EvEFIBootServicesApp: image, EvEFIBootServicesDriver: image, EvEFIRuntimeServices: image,
+	},
+	5: {EvEFIGPTEvent: gpt, EvEFIGPTEvent2: gpt, EvEFIAction: bootAction, EvEventTag: extra},
+	6: {},
+	7: {
+		EvEFIVariableDriverConfig: driverConfig, EvEFIVariableAuthority: authority, EvEFIAction: action,
+		EvEFISPDMDevicePolicy: driverConfig, EvEFISPDMDeviceAuthority: unlisted,
+	},
 	8:  {EvIPL: grubCommand},
 	9:  {EvIPL: grubFile, EvEventTag: stubMeasurement},
 	11: {EvIPL: ukiSection},
@@ -132,7 +140,7 @@ var afterSeparator = [8][]EventType{
 	1: {EvEFIHandoffTables, EvEFIHandoffTables2, EvEFIVariableBoot, EvEFIVariableBoot2},
 	4: {EvEFIAction, EvEFIBootServicesApp},
 	5: {EvEFIGPTEvent, EvEFIGPTEvent2, EvEFIAction, EvEventTag},
-	7: {EvEFIVariableAuthority},
+	7: {EvEFIVariableAuthority, EvEFISPDMDeviceAuthority},
 }
 
 // event judges one event and files it under the facts it proves.
@@ -160,6 +168,12 @@ func (x *extractor) event(e *Event) error {
 	case 2:
 		return image(x, e)
 	}
+	return nil
+}
+
+// unlisted keeps an event by its digest.
+func unlisted(x *extractor, e *Event) error {
+	x.f.Unlisted = append(x.f.Unlisted, x.measurement(e))
 	return nil
 }
 
@@ -196,7 +210,7 @@ func (x *extractor) separator(e *Event) error {
 	if x.separated[e.PCR] {
 		return verdict.Refuse(verdict.BootlogSeparator, e.Where(), "a second separator", want)
 	}
-	if bytes.Equal(e.Digest, x.errorSep[:x.bank.Size()]) {
+	if x.reportsError(e) {
 		return verdict.Refuse(verdict.BootlogSeparator, e.Where(), "a separator that reports a firmware error", want)
 	}
 	if !bytes.Equal(e.Data, zeroData) || !bytes.Equal(e.Digest, x.zeroSep[:x.bank.Size()]) {
@@ -204,6 +218,14 @@ func (x *extractor) separator(e *Event) error {
 	}
 	x.separated[e.PCR] = true
 	return nil
+}
+
+// reportsError reports whether a separator has the digest by which firmware says that
+// something failed. The data beside it may be a text. (A genuine BootOrder of two
+// entries can have that digest too, so it says nothing under another type.)
+func (x *extractor) reportsError(e *Event) bool {
+	n := x.bank.Size()
+	return bytes.Equal(e.Digest, x.errorSep[:n]) || bytes.Equal(e.Digest, x.oneSep[:n])
 }
 
 // covers reports whether the event's digest is that of exactly these bytes.

@@ -3,7 +3,6 @@ package eventlog
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"github.com/quorate/quorate/verifier/verdict"
 )
@@ -39,7 +38,7 @@ func isText(s string) bool {
 func blob(x *extractor, e *Event) error {
 	name := looseText(e.Data)
 	if len(e.Data) == 16 {
-		name = fmt.Sprintf("0x%x, %d bytes", binary.LittleEndian.Uint64(e.Data), binary.LittleEndian.Uint64(e.Data[8:]))
+		name = volume(e.Data)
 	}
 	x.f.Firmware.Blobs = append(x.f.Firmware.Blobs, Blob{x.measurement(e), name})
 	return nil
@@ -90,7 +89,8 @@ const (
 var bootActions = map[string]bool{
 	"Calling EFI Application from Boot Option":        true,
 	"Returning from EFI Application from Boot Option": true,
-	exitCall: true, exitFailure: true, exitSuccess: true,
+	"BOOT ATTEMPTS OMITTED":                           true, // EV_OMIT_BOOT_DEVICE_EVENTS: the firmware does not log what it tried
+	exitCall:                                          true, exitFailure: true, exitSuccess: true,
 }
 
 // bootAction reads an EFI action of PCR 4 or 5. What firmware does not say is

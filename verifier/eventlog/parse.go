@@ -330,6 +330,8 @@ var noActions = [...]struct {
 	{"SP800-155 Event\x00", 0, true},
 	{"SP800-155 Event2", 0, true},
 	{"SP800-155 Event3", 0, true},
+	{"NvIndexInstance\x00", 0, true},
+	{"NvIndexDynamic\x00", 0, true},
 }
 
 func checkNoAction(e *Event, raw []byte, lay *layout) (signature string, err error) {

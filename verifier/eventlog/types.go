@@ -43,6 +43,8 @@ const (
 	EvEFIVariableAuthority    EventType = 0x800000E0
 	EvEFISPDMFirmwareBlob     EventType = 0x800000E1
 	EvEFISPDMFirmwareConfig   EventType = 0x800000E2
+	EvEFISPDMDevicePolicy     EventType = 0x800000E3
+	EvEFISPDMDeviceAuthority  EventType = 0x800000E4
 )
 
 var typeNames = map[EventType]string{
@@ -64,6 +66,7 @@ var typeNames = map[EventType]string{
 	EvEFIGPTEvent2: "EV_EFI_GPT_EVENT2", EvEFIHCRTMEvent: "EV_EFI_HCRTM_EVENT",
 	EvEFIVariableAuthority: "EV_EFI_VARIABLE_AUTHORITY", EvEFISPDMFirmwareBlob: "EV_EFI_SPDM_FIRMWARE_BLOB",
 	EvEFISPDMFirmwareConfig: "EV_EFI_SPDM_FIRMWARE_CONFIG",
+	EvEFISPDMDevicePolicy:   "EV_EFI_SPDM_DEVICE_POLICY", EvEFISPDMDeviceAuthority: "EV_EFI_SPDM_DEVICE_AUTHORITY",
 }
 
 // String returns the specification's name, "type 0x00008401" for an unknown type.

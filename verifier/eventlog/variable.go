@@ -125,6 +125,9 @@ func isCString(b []byte) bool {
 
 // looseText makes claimed text readable: UTF-16 or bytes, NULs at the end cut.
 func looseText(b []byte) string {
+	if len(b)%2 == 1 && len(b) > 4 && b[1] == 0 && b[3] == 0 && b[len(b)-1] == 0 {
+		b = b[:len(b)-1] // systemd-boot of 2021 ends its UTF-16 half a character late
+	}
 	if len(b) >= 4 && len(b)%2 == 0 && b[1] == 0 && b[3] == 0 {
 		for len(b) >= 2 && b[len(b)-1] == 0 && b[len(b)-2] == 0 {
 			b = b[:len(b)-2]

@@ -39,6 +39,14 @@ var useKinds = map[Use][]Kind{
 	UseInitrd: {KindInitrd}, UseLoaderCommands: {KindLoaderCommand}, UseLoaderFiles: {KindLoaderFile}, UseOther: {KindEvent}, useIMA: {KindFile, KindBuffer},
 }
 
+// Kind returns the kind of entry that a use takes; of several, the first.
+func (u Use) Kind() Kind {
+	if kinds := useKinds[u]; len(kinds) > 0 {
+		return kinds[0]
+	}
+	return ""
+}
+
 // uses returns what each use of the policy refers to, in a fixed order.
 func (p *Policy) uses() []use {
 	var all []use

@@ -59,6 +59,13 @@ func (a *administration) ExplainNode(ctx context.Context, request *pb.ExplainNod
 		return nil, a.server.statusOf(err)
 	}
 	out := &pb.ExplainNodeResponse{Node: nodeMessage(e.Node), AcceptedEvidence: e.Accepted}
+	out.AcceptedPolicy, out.AcceptedAt = e.Policy, timestampOf(e.Judged)
+	for _, a := range e.Approvals {
+		out.Approvals = append(out.Approvals, &pb.PolicyApproval{Operator: a.Operator, At: timestampOf(a.At)})
+	}
+	for _, m := range e.Missing {
+		out.Missing = append(out.Missing, &pb.Missing{Check: string(m.Check), Kind: string(m.Kind), Found: m.Found, Manifests: m.Manifests})
+	}
 	for _, d := range e.Differences {
 		out.Differences = append(out.Differences, &pb.BootDifference{
 			Where: d.Where, What: d.What, Accepted: d.Accepted, Found: d.Found, Remedy: d.Remedy,

@@ -152,6 +152,9 @@ type PolicyStore interface {
 	// ApprovePolicy adds an approval; an operator's second one changes nothing.
 	// It returns all approvals of the set, oldest first. ErrNotFound.
 	ApprovePolicy(ctx context.Context, digest node.Digest, a PolicyApproval) ([]PolicyApproval, error)
+	// PolicyApprovals returns all approvals of the set, oldest first; none if the
+	// set is unknown.
+	PolicyApprovals(ctx context.Context, digest node.Digest) ([]PolicyApproval, error)
 	// ActivatePolicy makes the set the one for a role. ErrRollback unless its
 	// version is higher than every version that was ever active for the role;
 	// activating the active set again changes nothing. ErrNotFound.

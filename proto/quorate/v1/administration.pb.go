@@ -452,6 +452,10 @@ type ExplainNodeResponse struct {
 	Node             *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	AcceptedEvidence string                 `protobuf:"bytes,2,opt,name=accepted_evidence,json=acceptedEvidence,proto3" json:"accepted_evidence,omitempty"` // digest of the last evidence that was admitted, "sha256:…"
 	Differences      []*BootDifference      `protobuf:"bytes,3,rep,name=differences,proto3" json:"differences,omitempty"`
+	AcceptedPolicy   string                 `protobuf:"bytes,4,opt,name=accepted_policy,json=acceptedPolicy,proto3" json:"accepted_policy,omitempty"` // that admitted it, "validators sha256:…"
+	AcceptedAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=accepted_at,json=acceptedAt,proto3" json:"accepted_at,omitempty"`             // when that evidence was judged
+	Approvals        []*PolicyApproval      `protobuf:"bytes,6,rep,name=approvals,proto3" json:"approvals,omitempty"`                                 // of that policy, oldest first
+	Missing          []*Missing             `protobuf:"bytes,7,rep,name=missing,proto3" json:"missing,omitempty"`                                     // what the policy in force would have to list
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -507,6 +511,156 @@ func (x *ExplainNodeResponse) GetDifferences() []*BootDifference {
 	return nil
 }
 
+func (x *ExplainNodeResponse) GetAcceptedPolicy() string {
+	if x != nil {
+		return x.AcceptedPolicy
+	}
+	return ""
+}
+
+func (x *ExplainNodeResponse) GetAcceptedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptedAt
+	}
+	return nil
+}
+
+func (x *ExplainNodeResponse) GetApprovals() []*PolicyApproval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *ExplainNodeResponse) GetMissing() []*Missing {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// PolicyApproval says who approved a policy, and when.
+type PolicyApproval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operator      string                 `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyApproval) Reset() {
+	*x = PolicyApproval{}
+	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyApproval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyApproval) ProtoMessage() {}
+
+func (x *PolicyApproval) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyApproval.ProtoReflect.Descriptor instead.
+func (*PolicyApproval) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PolicyApproval) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *PolicyApproval) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+// Missing is a reference value that no manifest of the policy lists.
+type Missing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Check         string                 `protobuf:"bytes,1,opt,name=check,proto3" json:"check,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`           // of the entry, as manifests have it
+	Found         string                 `protobuf:"bytes,3,opt,name=found,proto3" json:"found,omitempty"`         // digest, or path and digest
+	Manifests     []string               `protobuf:"bytes,4,rep,name=manifests,proto3" json:"manifests,omitempty"` // in any of which it would count
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Missing) Reset() {
+	*x = Missing{}
+	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Missing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Missing) ProtoMessage() {}
+
+func (x *Missing) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Missing.ProtoReflect.Descriptor instead.
+func (*Missing) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Missing) GetCheck() string {
+	if x != nil {
+		return x.Check
+	}
+	return ""
+}
+
+func (x *Missing) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Missing) GetFound() string {
+	if x != nil {
+		return x.Found
+	}
+	return ""
+}
+
+func (x *Missing) GetManifests() []string {
+	if x != nil {
+		return x.Manifests
+	}
+	return nil
+}
+
 // BootDifference is one boot event that differs from the last accepted boot.
 type BootDifference struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -521,7 +675,7 @@ type BootDifference struct {
 
 func (x *BootDifference) Reset() {
 	*x = BootDifference{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	mi := &file_quorate_v1_administration_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +687,7 @@ func (x *BootDifference) String() string {
 func (*BootDifference) ProtoMessage() {}
 
 func (x *BootDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[7]
+	mi := &file_quorate_v1_administration_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +700,7 @@ func (x *BootDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BootDifference.ProtoReflect.Descriptor instead.
 func (*BootDifference) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{7}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BootDifference) GetWhere() string {
@@ -596,7 +750,7 @@ type InviteNodeRequest struct {
 
 func (x *InviteNodeRequest) Reset() {
 	*x = InviteNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	mi := &file_quorate_v1_administration_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +762,7 @@ func (x *InviteNodeRequest) String() string {
 func (*InviteNodeRequest) ProtoMessage() {}
 
 func (x *InviteNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[8]
+	mi := &file_quorate_v1_administration_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +775,7 @@ func (x *InviteNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteNodeRequest.ProtoReflect.Descriptor instead.
 func (*InviteNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{8}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *InviteNodeRequest) GetNodeId() string {
@@ -662,7 +816,7 @@ type InviteNodeResponse struct {
 
 func (x *InviteNodeResponse) Reset() {
 	*x = InviteNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[9]
+	mi := &file_quorate_v1_administration_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +828,7 @@ func (x *InviteNodeResponse) String() string {
 func (*InviteNodeResponse) ProtoMessage() {}
 
 func (x *InviteNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[9]
+	mi := &file_quorate_v1_administration_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +841,7 @@ func (x *InviteNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InviteNodeResponse.ProtoReflect.Descriptor instead.
 func (*InviteNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{9}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *InviteNodeResponse) GetJoinToken() string {
@@ -713,7 +867,7 @@ type ApproveNodeRequest struct {
 
 func (x *ApproveNodeRequest) Reset() {
 	*x = ApproveNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[10]
+	mi := &file_quorate_v1_administration_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +879,7 @@ func (x *ApproveNodeRequest) String() string {
 func (*ApproveNodeRequest) ProtoMessage() {}
 
 func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[10]
+	mi := &file_quorate_v1_administration_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +892,7 @@ func (x *ApproveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeRequest.ProtoReflect.Descriptor instead.
 func (*ApproveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{10}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ApproveNodeRequest) GetNodeId() string {
@@ -757,7 +911,7 @@ type ApproveNodeResponse struct {
 
 func (x *ApproveNodeResponse) Reset() {
 	*x = ApproveNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[11]
+	mi := &file_quorate_v1_administration_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +923,7 @@ func (x *ApproveNodeResponse) String() string {
 func (*ApproveNodeResponse) ProtoMessage() {}
 
 func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[11]
+	mi := &file_quorate_v1_administration_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +936,7 @@ func (x *ApproveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveNodeResponse.ProtoReflect.Descriptor instead.
 func (*ApproveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{11}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ApproveNodeResponse) GetNode() *Node {
@@ -802,7 +956,7 @@ type SuspendNodeRequest struct {
 
 func (x *SuspendNodeRequest) Reset() {
 	*x = SuspendNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[12]
+	mi := &file_quorate_v1_administration_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +968,7 @@ func (x *SuspendNodeRequest) String() string {
 func (*SuspendNodeRequest) ProtoMessage() {}
 
 func (x *SuspendNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[12]
+	mi := &file_quorate_v1_administration_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +981,7 @@ func (x *SuspendNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendNodeRequest.ProtoReflect.Descriptor instead.
 func (*SuspendNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{12}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SuspendNodeRequest) GetNodeId() string {
@@ -853,7 +1007,7 @@ type SuspendNodeResponse struct {
 
 func (x *SuspendNodeResponse) Reset() {
 	*x = SuspendNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[13]
+	mi := &file_quorate_v1_administration_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +1019,7 @@ func (x *SuspendNodeResponse) String() string {
 func (*SuspendNodeResponse) ProtoMessage() {}
 
 func (x *SuspendNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[13]
+	mi := &file_quorate_v1_administration_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1032,7 @@ func (x *SuspendNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspendNodeResponse.ProtoReflect.Descriptor instead.
 func (*SuspendNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{13}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SuspendNodeResponse) GetNode() *Node {
@@ -898,7 +1052,7 @@ type ResumeNodeRequest struct {
 
 func (x *ResumeNodeRequest) Reset() {
 	*x = ResumeNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[14]
+	mi := &file_quorate_v1_administration_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1064,7 @@ func (x *ResumeNodeRequest) String() string {
 func (*ResumeNodeRequest) ProtoMessage() {}
 
 func (x *ResumeNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[14]
+	mi := &file_quorate_v1_administration_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1077,7 @@ func (x *ResumeNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeNodeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{14}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResumeNodeRequest) GetNodeId() string {
@@ -949,7 +1103,7 @@ type ResumeNodeResponse struct {
 
 func (x *ResumeNodeResponse) Reset() {
 	*x = ResumeNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[15]
+	mi := &file_quorate_v1_administration_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1115,7 @@ func (x *ResumeNodeResponse) String() string {
 func (*ResumeNodeResponse) ProtoMessage() {}
 
 func (x *ResumeNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[15]
+	mi := &file_quorate_v1_administration_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1128,7 @@ func (x *ResumeNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeNodeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{15}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ResumeNodeResponse) GetNode() *Node {
@@ -994,7 +1148,7 @@ type RetireNodeRequest struct {
 
 func (x *RetireNodeRequest) Reset() {
 	*x = RetireNodeRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[16]
+	mi := &file_quorate_v1_administration_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1160,7 @@ func (x *RetireNodeRequest) String() string {
 func (*RetireNodeRequest) ProtoMessage() {}
 
 func (x *RetireNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[16]
+	mi := &file_quorate_v1_administration_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1173,7 @@ func (x *RetireNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireNodeRequest.ProtoReflect.Descriptor instead.
 func (*RetireNodeRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{16}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RetireNodeRequest) GetNodeId() string {
@@ -1045,7 +1199,7 @@ type RetireNodeResponse struct {
 
 func (x *RetireNodeResponse) Reset() {
 	*x = RetireNodeResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[17]
+	mi := &file_quorate_v1_administration_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1211,7 @@ func (x *RetireNodeResponse) String() string {
 func (*RetireNodeResponse) ProtoMessage() {}
 
 func (x *RetireNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[17]
+	mi := &file_quorate_v1_administration_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1224,7 @@ func (x *RetireNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireNodeResponse.ProtoReflect.Descriptor instead.
 func (*RetireNodeResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{17}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RetireNodeResponse) GetNode() *Node {
@@ -1092,7 +1246,7 @@ type PolicyPart struct {
 
 func (x *PolicyPart) Reset() {
 	*x = PolicyPart{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	mi := &file_quorate_v1_administration_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1258,7 @@ func (x *PolicyPart) String() string {
 func (*PolicyPart) ProtoMessage() {}
 
 func (x *PolicyPart) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[18]
+	mi := &file_quorate_v1_administration_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1271,7 @@ func (x *PolicyPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyPart.ProtoReflect.Descriptor instead.
 func (*PolicyPart) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{18}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PolicyPart) GetFile() uint32 {
@@ -1147,7 +1301,7 @@ type ApprovePolicyRequest struct {
 
 func (x *ApprovePolicyRequest) Reset() {
 	*x = ApprovePolicyRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[19]
+	mi := &file_quorate_v1_administration_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1313,7 @@ func (x *ApprovePolicyRequest) String() string {
 func (*ApprovePolicyRequest) ProtoMessage() {}
 
 func (x *ApprovePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[19]
+	mi := &file_quorate_v1_administration_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1326,7 @@ func (x *ApprovePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovePolicyRequest.ProtoReflect.Descriptor instead.
 func (*ApprovePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{19}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApprovePolicyRequest) GetStep() isApprovePolicyRequest_Step {
@@ -1228,7 +1382,7 @@ type ApprovePolicyResponse struct {
 
 func (x *ApprovePolicyResponse) Reset() {
 	*x = ApprovePolicyResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	mi := &file_quorate_v1_administration_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1394,7 @@ func (x *ApprovePolicyResponse) String() string {
 func (*ApprovePolicyResponse) ProtoMessage() {}
 
 func (x *ApprovePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[20]
+	mi := &file_quorate_v1_administration_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1407,7 @@ func (x *ApprovePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApprovePolicyResponse.ProtoReflect.Descriptor instead.
 func (*ApprovePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{20}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApprovePolicyResponse) GetDigest() string {
@@ -1293,7 +1447,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[21]
+	mi := &file_quorate_v1_administration_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1459,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[21]
+	mi := &file_quorate_v1_administration_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1472,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{21}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetPolicyRequest) GetName() string {
@@ -1341,7 +1495,7 @@ type GetPolicyResponse struct {
 
 func (x *GetPolicyResponse) Reset() {
 	*x = GetPolicyResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[22]
+	mi := &file_quorate_v1_administration_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1507,7 @@ func (x *GetPolicyResponse) String() string {
 func (*GetPolicyResponse) ProtoMessage() {}
 
 func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[22]
+	mi := &file_quorate_v1_administration_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1520,7 @@ func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{22}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetPolicyResponse) GetStep() isGetPolicyResponse_Step {
@@ -1420,7 +1574,7 @@ type GetEvidenceRequest struct {
 
 func (x *GetEvidenceRequest) Reset() {
 	*x = GetEvidenceRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[23]
+	mi := &file_quorate_v1_administration_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1586,7 @@ func (x *GetEvidenceRequest) String() string {
 func (*GetEvidenceRequest) ProtoMessage() {}
 
 func (x *GetEvidenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[23]
+	mi := &file_quorate_v1_administration_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1599,7 @@ func (x *GetEvidenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvidenceRequest.ProtoReflect.Descriptor instead.
 func (*GetEvidenceRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{23}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetEvidenceRequest) GetDigest() string {
@@ -1471,7 +1625,7 @@ type GetEvidenceResponse struct {
 
 func (x *GetEvidenceResponse) Reset() {
 	*x = GetEvidenceResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[24]
+	mi := &file_quorate_v1_administration_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1637,7 @@ func (x *GetEvidenceResponse) String() string {
 func (*GetEvidenceResponse) ProtoMessage() {}
 
 func (x *GetEvidenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[24]
+	mi := &file_quorate_v1_administration_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1650,7 @@ func (x *GetEvidenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvidenceResponse.ProtoReflect.Descriptor instead.
 func (*GetEvidenceResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{24}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetEvidenceResponse) GetData() []byte {
@@ -1516,7 +1670,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[25]
+	mi := &file_quorate_v1_administration_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1682,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[25]
+	mi := &file_quorate_v1_administration_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1695,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{25}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReadJournalRequest) GetStart() uint64 {
@@ -1569,7 +1723,7 @@ type ReadJournalResponse struct {
 
 func (x *ReadJournalResponse) Reset() {
 	*x = ReadJournalResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[26]
+	mi := &file_quorate_v1_administration_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1735,7 @@ func (x *ReadJournalResponse) String() string {
 func (*ReadJournalResponse) ProtoMessage() {}
 
 func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[26]
+	mi := &file_quorate_v1_administration_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1748,7 @@ func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalResponse.ProtoReflect.Descriptor instead.
 func (*ReadJournalResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{26}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReadJournalResponse) GetCheckpoint() []byte {
@@ -1626,7 +1780,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[27]
+	mi := &file_quorate_v1_administration_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1792,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[27]
+	mi := &file_quorate_v1_administration_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1805,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{27}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{29}
 }
 
 type GetStatusResponse struct {
@@ -1672,7 +1826,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_quorate_v1_administration_proto_msgTypes[28]
+	mi := &file_quorate_v1_administration_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1838,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_quorate_v1_administration_proto_msgTypes[28]
+	mi := &file_quorate_v1_administration_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1851,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{28}
+	return file_quorate_v1_administration_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetStatusResponse) GetVerifier() string {
@@ -1809,11 +1963,24 @@ const file_quorate_v1_administration_proto_rawDesc = "" +
 	"\x0fGetNodeResponse\x12$\n" +
 	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\"-\n" +
 	"\x12ExplainNodeRequest\x12\x17\n" +
-	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\xa6\x01\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\xf5\x02\n" +
 	"\x13ExplainNodeResponse\x12$\n" +
 	"\x04node\x18\x01 \x01(\v2\x10.quorate.v1.NodeR\x04node\x12+\n" +
 	"\x11accepted_evidence\x18\x02 \x01(\tR\x10acceptedEvidence\x12<\n" +
-	"\vdifferences\x18\x03 \x03(\v2\x1a.quorate.v1.BootDifferenceR\vdifferences\"\x84\x01\n" +
+	"\vdifferences\x18\x03 \x03(\v2\x1a.quorate.v1.BootDifferenceR\vdifferences\x12'\n" +
+	"\x0faccepted_policy\x18\x04 \x01(\tR\x0eacceptedPolicy\x12;\n" +
+	"\vaccepted_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"acceptedAt\x128\n" +
+	"\tapprovals\x18\x06 \x03(\v2\x1a.quorate.v1.PolicyApprovalR\tapprovals\x12-\n" +
+	"\amissing\x18\a \x03(\v2\x13.quorate.v1.MissingR\amissing\"X\n" +
+	"\x0ePolicyApproval\x12\x1a\n" +
+	"\boperator\x18\x01 \x01(\tR\boperator\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"g\n" +
+	"\aMissing\x12\x14\n" +
+	"\x05check\x18\x01 \x01(\tR\x05check\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05found\x18\x03 \x01(\tR\x05found\x12\x1c\n" +
+	"\tmanifests\x18\x04 \x03(\tR\tmanifests\"\x84\x01\n" +
 	"\x0eBootDifference\x12\x14\n" +
 	"\x05where\x18\x01 \x01(\tR\x05where\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\x12\x1a\n" +
@@ -1930,7 +2097,7 @@ func file_quorate_v1_administration_proto_rawDescGZIP() []byte {
 	return file_quorate_v1_administration_proto_rawDescData
 }
 
-var file_quorate_v1_administration_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_quorate_v1_administration_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_quorate_v1_administration_proto_goTypes = []any{
 	(*Node)(nil),                  // 0: quorate.v1.Node
 	(*ListNodesRequest)(nil),      // 1: quorate.v1.ListNodesRequest
@@ -1939,82 +2106,88 @@ var file_quorate_v1_administration_proto_goTypes = []any{
 	(*GetNodeResponse)(nil),       // 4: quorate.v1.GetNodeResponse
 	(*ExplainNodeRequest)(nil),    // 5: quorate.v1.ExplainNodeRequest
 	(*ExplainNodeResponse)(nil),   // 6: quorate.v1.ExplainNodeResponse
-	(*BootDifference)(nil),        // 7: quorate.v1.BootDifference
-	(*InviteNodeRequest)(nil),     // 8: quorate.v1.InviteNodeRequest
-	(*InviteNodeResponse)(nil),    // 9: quorate.v1.InviteNodeResponse
-	(*ApproveNodeRequest)(nil),    // 10: quorate.v1.ApproveNodeRequest
-	(*ApproveNodeResponse)(nil),   // 11: quorate.v1.ApproveNodeResponse
-	(*SuspendNodeRequest)(nil),    // 12: quorate.v1.SuspendNodeRequest
-	(*SuspendNodeResponse)(nil),   // 13: quorate.v1.SuspendNodeResponse
-	(*ResumeNodeRequest)(nil),     // 14: quorate.v1.ResumeNodeRequest
-	(*ResumeNodeResponse)(nil),    // 15: quorate.v1.ResumeNodeResponse
-	(*RetireNodeRequest)(nil),     // 16: quorate.v1.RetireNodeRequest
-	(*RetireNodeResponse)(nil),    // 17: quorate.v1.RetireNodeResponse
-	(*PolicyPart)(nil),            // 18: quorate.v1.PolicyPart
-	(*ApprovePolicyRequest)(nil),  // 19: quorate.v1.ApprovePolicyRequest
-	(*ApprovePolicyResponse)(nil), // 20: quorate.v1.ApprovePolicyResponse
-	(*GetPolicyRequest)(nil),      // 21: quorate.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),     // 22: quorate.v1.GetPolicyResponse
-	(*GetEvidenceRequest)(nil),    // 23: quorate.v1.GetEvidenceRequest
-	(*GetEvidenceResponse)(nil),   // 24: quorate.v1.GetEvidenceResponse
-	(*ReadJournalRequest)(nil),    // 25: quorate.v1.ReadJournalRequest
-	(*ReadJournalResponse)(nil),   // 26: quorate.v1.ReadJournalResponse
-	(*GetStatusRequest)(nil),      // 27: quorate.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 28: quorate.v1.GetStatusResponse
-	nil,                           // 29: quorate.v1.GetStatusResponse.StatesEntry
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(*Finding)(nil),               // 31: quorate.v1.Finding
+	(*PolicyApproval)(nil),        // 7: quorate.v1.PolicyApproval
+	(*Missing)(nil),               // 8: quorate.v1.Missing
+	(*BootDifference)(nil),        // 9: quorate.v1.BootDifference
+	(*InviteNodeRequest)(nil),     // 10: quorate.v1.InviteNodeRequest
+	(*InviteNodeResponse)(nil),    // 11: quorate.v1.InviteNodeResponse
+	(*ApproveNodeRequest)(nil),    // 12: quorate.v1.ApproveNodeRequest
+	(*ApproveNodeResponse)(nil),   // 13: quorate.v1.ApproveNodeResponse
+	(*SuspendNodeRequest)(nil),    // 14: quorate.v1.SuspendNodeRequest
+	(*SuspendNodeResponse)(nil),   // 15: quorate.v1.SuspendNodeResponse
+	(*ResumeNodeRequest)(nil),     // 16: quorate.v1.ResumeNodeRequest
+	(*ResumeNodeResponse)(nil),    // 17: quorate.v1.ResumeNodeResponse
+	(*RetireNodeRequest)(nil),     // 18: quorate.v1.RetireNodeRequest
+	(*RetireNodeResponse)(nil),    // 19: quorate.v1.RetireNodeResponse
+	(*PolicyPart)(nil),            // 20: quorate.v1.PolicyPart
+	(*ApprovePolicyRequest)(nil),  // 21: quorate.v1.ApprovePolicyRequest
+	(*ApprovePolicyResponse)(nil), // 22: quorate.v1.ApprovePolicyResponse
+	(*GetPolicyRequest)(nil),      // 23: quorate.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),     // 24: quorate.v1.GetPolicyResponse
+	(*GetEvidenceRequest)(nil),    // 25: quorate.v1.GetEvidenceRequest
+	(*GetEvidenceResponse)(nil),   // 26: quorate.v1.GetEvidenceResponse
+	(*ReadJournalRequest)(nil),    // 27: quorate.v1.ReadJournalRequest
+	(*ReadJournalResponse)(nil),   // 28: quorate.v1.ReadJournalResponse
+	(*GetStatusRequest)(nil),      // 29: quorate.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 30: quorate.v1.GetStatusResponse
+	nil,                           // 31: quorate.v1.GetStatusResponse.StatesEntry
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*Finding)(nil),               // 33: quorate.v1.Finding
 }
 var file_quorate_v1_administration_proto_depIdxs = []int32{
-	30, // 0: quorate.v1.Node.enrolled:type_name -> google.protobuf.Timestamp
-	30, // 1: quorate.v1.Node.changed:type_name -> google.protobuf.Timestamp
-	30, // 2: quorate.v1.Node.last_evidence:type_name -> google.protobuf.Timestamp
-	30, // 3: quorate.v1.Node.not_after:type_name -> google.protobuf.Timestamp
-	31, // 4: quorate.v1.Node.findings:type_name -> quorate.v1.Finding
+	32, // 0: quorate.v1.Node.enrolled:type_name -> google.protobuf.Timestamp
+	32, // 1: quorate.v1.Node.changed:type_name -> google.protobuf.Timestamp
+	32, // 2: quorate.v1.Node.last_evidence:type_name -> google.protobuf.Timestamp
+	32, // 3: quorate.v1.Node.not_after:type_name -> google.protobuf.Timestamp
+	33, // 4: quorate.v1.Node.findings:type_name -> quorate.v1.Finding
 	0,  // 5: quorate.v1.ListNodesResponse.nodes:type_name -> quorate.v1.Node
 	0,  // 6: quorate.v1.GetNodeResponse.node:type_name -> quorate.v1.Node
 	0,  // 7: quorate.v1.ExplainNodeResponse.node:type_name -> quorate.v1.Node
-	7,  // 8: quorate.v1.ExplainNodeResponse.differences:type_name -> quorate.v1.BootDifference
-	30, // 9: quorate.v1.InviteNodeResponse.not_after:type_name -> google.protobuf.Timestamp
-	0,  // 10: quorate.v1.ApproveNodeResponse.node:type_name -> quorate.v1.Node
-	0,  // 11: quorate.v1.SuspendNodeResponse.node:type_name -> quorate.v1.Node
-	0,  // 12: quorate.v1.ResumeNodeResponse.node:type_name -> quorate.v1.Node
-	0,  // 13: quorate.v1.RetireNodeResponse.node:type_name -> quorate.v1.Node
-	18, // 14: quorate.v1.ApprovePolicyRequest.part:type_name -> quorate.v1.PolicyPart
-	18, // 15: quorate.v1.GetPolicyResponse.part:type_name -> quorate.v1.PolicyPart
-	30, // 16: quorate.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
-	29, // 17: quorate.v1.GetStatusResponse.states:type_name -> quorate.v1.GetStatusResponse.StatesEntry
-	1,  // 18: quorate.v1.AdministrationService.ListNodes:input_type -> quorate.v1.ListNodesRequest
-	3,  // 19: quorate.v1.AdministrationService.GetNode:input_type -> quorate.v1.GetNodeRequest
-	5,  // 20: quorate.v1.AdministrationService.ExplainNode:input_type -> quorate.v1.ExplainNodeRequest
-	8,  // 21: quorate.v1.AdministrationService.InviteNode:input_type -> quorate.v1.InviteNodeRequest
-	10, // 22: quorate.v1.AdministrationService.ApproveNode:input_type -> quorate.v1.ApproveNodeRequest
-	12, // 23: quorate.v1.AdministrationService.SuspendNode:input_type -> quorate.v1.SuspendNodeRequest
-	14, // 24: quorate.v1.AdministrationService.ResumeNode:input_type -> quorate.v1.ResumeNodeRequest
-	16, // 25: quorate.v1.AdministrationService.RetireNode:input_type -> quorate.v1.RetireNodeRequest
-	19, // 26: quorate.v1.AdministrationService.ApprovePolicy:input_type -> quorate.v1.ApprovePolicyRequest
-	21, // 27: quorate.v1.AdministrationService.GetPolicy:input_type -> quorate.v1.GetPolicyRequest
-	23, // 28: quorate.v1.AdministrationService.GetEvidence:input_type -> quorate.v1.GetEvidenceRequest
-	25, // 29: quorate.v1.AdministrationService.ReadJournal:input_type -> quorate.v1.ReadJournalRequest
-	27, // 30: quorate.v1.AdministrationService.GetStatus:input_type -> quorate.v1.GetStatusRequest
-	2,  // 31: quorate.v1.AdministrationService.ListNodes:output_type -> quorate.v1.ListNodesResponse
-	4,  // 32: quorate.v1.AdministrationService.GetNode:output_type -> quorate.v1.GetNodeResponse
-	6,  // 33: quorate.v1.AdministrationService.ExplainNode:output_type -> quorate.v1.ExplainNodeResponse
-	9,  // 34: quorate.v1.AdministrationService.InviteNode:output_type -> quorate.v1.InviteNodeResponse
-	11, // 35: quorate.v1.AdministrationService.ApproveNode:output_type -> quorate.v1.ApproveNodeResponse
-	13, // 36: quorate.v1.AdministrationService.SuspendNode:output_type -> quorate.v1.SuspendNodeResponse
-	15, // 37: quorate.v1.AdministrationService.ResumeNode:output_type -> quorate.v1.ResumeNodeResponse
-	17, // 38: quorate.v1.AdministrationService.RetireNode:output_type -> quorate.v1.RetireNodeResponse
-	20, // 39: quorate.v1.AdministrationService.ApprovePolicy:output_type -> quorate.v1.ApprovePolicyResponse
-	22, // 40: quorate.v1.AdministrationService.GetPolicy:output_type -> quorate.v1.GetPolicyResponse
-	24, // 41: quorate.v1.AdministrationService.GetEvidence:output_type -> quorate.v1.GetEvidenceResponse
-	26, // 42: quorate.v1.AdministrationService.ReadJournal:output_type -> quorate.v1.ReadJournalResponse
-	28, // 43: quorate.v1.AdministrationService.GetStatus:output_type -> quorate.v1.GetStatusResponse
-	31, // [31:44] is the sub-list for method output_type
-	18, // [18:31] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	9,  // 8: quorate.v1.ExplainNodeResponse.differences:type_name -> quorate.v1.BootDifference
+	32, // 9: quorate.v1.ExplainNodeResponse.accepted_at:type_name -> google.protobuf.Timestamp
+	7,  // 10: quorate.v1.ExplainNodeResponse.approvals:type_name -> quorate.v1.PolicyApproval
+	8,  // 11: quorate.v1.ExplainNodeResponse.missing:type_name -> quorate.v1.Missing
+	32, // 12: quorate.v1.PolicyApproval.at:type_name -> google.protobuf.Timestamp
+	32, // 13: quorate.v1.InviteNodeResponse.not_after:type_name -> google.protobuf.Timestamp
+	0,  // 14: quorate.v1.ApproveNodeResponse.node:type_name -> quorate.v1.Node
+	0,  // 15: quorate.v1.SuspendNodeResponse.node:type_name -> quorate.v1.Node
+	0,  // 16: quorate.v1.ResumeNodeResponse.node:type_name -> quorate.v1.Node
+	0,  // 17: quorate.v1.RetireNodeResponse.node:type_name -> quorate.v1.Node
+	20, // 18: quorate.v1.ApprovePolicyRequest.part:type_name -> quorate.v1.PolicyPart
+	20, // 19: quorate.v1.GetPolicyResponse.part:type_name -> quorate.v1.PolicyPart
+	32, // 20: quorate.v1.GetStatusResponse.now:type_name -> google.protobuf.Timestamp
+	31, // 21: quorate.v1.GetStatusResponse.states:type_name -> quorate.v1.GetStatusResponse.StatesEntry
+	1,  // 22: quorate.v1.AdministrationService.ListNodes:input_type -> quorate.v1.ListNodesRequest
+	3,  // 23: quorate.v1.AdministrationService.GetNode:input_type -> quorate.v1.GetNodeRequest
+	5,  // 24: quorate.v1.AdministrationService.ExplainNode:input_type -> quorate.v1.ExplainNodeRequest
+	10, // 25: quorate.v1.AdministrationService.InviteNode:input_type -> quorate.v1.InviteNodeRequest
+	12, // 26: quorate.v1.AdministrationService.ApproveNode:input_type -> quorate.v1.ApproveNodeRequest
+	14, // 27: quorate.v1.AdministrationService.SuspendNode:input_type -> quorate.v1.SuspendNodeRequest
+	16, // 28: quorate.v1.AdministrationService.ResumeNode:input_type -> quorate.v1.ResumeNodeRequest
+	18, // 29: quorate.v1.AdministrationService.RetireNode:input_type -> quorate.v1.RetireNodeRequest
+	21, // 30: quorate.v1.AdministrationService.ApprovePolicy:input_type -> quorate.v1.ApprovePolicyRequest
+	23, // 31: quorate.v1.AdministrationService.GetPolicy:input_type -> quorate.v1.GetPolicyRequest
+	25, // 32: quorate.v1.AdministrationService.GetEvidence:input_type -> quorate.v1.GetEvidenceRequest
+	27, // 33: quorate.v1.AdministrationService.ReadJournal:input_type -> quorate.v1.ReadJournalRequest
+	29, // 34: quorate.v1.AdministrationService.GetStatus:input_type -> quorate.v1.GetStatusRequest
+	2,  // 35: quorate.v1.AdministrationService.ListNodes:output_type -> quorate.v1.ListNodesResponse
+	4,  // 36: quorate.v1.AdministrationService.GetNode:output_type -> quorate.v1.GetNodeResponse
+	6,  // 37: quorate.v1.AdministrationService.ExplainNode:output_type -> quorate.v1.ExplainNodeResponse
+	11, // 38: quorate.v1.AdministrationService.InviteNode:output_type -> quorate.v1.InviteNodeResponse
+	13, // 39: quorate.v1.AdministrationService.ApproveNode:output_type -> quorate.v1.ApproveNodeResponse
+	15, // 40: quorate.v1.AdministrationService.SuspendNode:output_type -> quorate.v1.SuspendNodeResponse
+	17, // 41: quorate.v1.AdministrationService.ResumeNode:output_type -> quorate.v1.ResumeNodeResponse
+	19, // 42: quorate.v1.AdministrationService.RetireNode:output_type -> quorate.v1.RetireNodeResponse
+	22, // 43: quorate.v1.AdministrationService.ApprovePolicy:output_type -> quorate.v1.ApprovePolicyResponse
+	24, // 44: quorate.v1.AdministrationService.GetPolicy:output_type -> quorate.v1.GetPolicyResponse
+	26, // 45: quorate.v1.AdministrationService.GetEvidence:output_type -> quorate.v1.GetEvidenceResponse
+	28, // 46: quorate.v1.AdministrationService.ReadJournal:output_type -> quorate.v1.ReadJournalResponse
+	30, // 47: quorate.v1.AdministrationService.GetStatus:output_type -> quorate.v1.GetStatusResponse
+	35, // [35:48] is the sub-list for method output_type
+	22, // [22:35] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_quorate_v1_administration_proto_init() }
@@ -2023,11 +2196,11 @@ func file_quorate_v1_administration_proto_init() {
 		return
 	}
 	file_quorate_v1_attestation_proto_init()
-	file_quorate_v1_administration_proto_msgTypes[19].OneofWrappers = []any{
+	file_quorate_v1_administration_proto_msgTypes[21].OneofWrappers = []any{
 		(*ApprovePolicyRequest_Approval)(nil),
 		(*ApprovePolicyRequest_Part)(nil),
 	}
-	file_quorate_v1_administration_proto_msgTypes[22].OneofWrappers = []any{
+	file_quorate_v1_administration_proto_msgTypes[24].OneofWrappers = []any{
 		(*GetPolicyResponse_Digest)(nil),
 		(*GetPolicyResponse_Part)(nil),
 	}
@@ -2037,7 +2210,7 @@ func file_quorate_v1_administration_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorate_v1_administration_proto_rawDesc), len(file_quorate_v1_administration_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

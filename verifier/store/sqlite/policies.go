@@ -98,6 +98,18 @@ func (s *Store) ApprovePolicy(ctx context.Context, digest node.Digest, a store.P
 	return all, nil
 }
 
+// PolicyApprovals implements store.PolicyStore.
+func (s *Store) PolicyApprovals(ctx context.Context, digest node.Digest) (all []store.PolicyApproval, err error) {
+	err = s.transaction(ctx, func(tx *sql.Tx) error {
+		all, err = approvals(ctx, tx, digest)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("approvals of policy %s: %w", digest, err)
+	}
+	return all, nil
+}
+
 func approvals(ctx context.Context, tx *sql.Tx, digest node.Digest) ([]store.PolicyApproval, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT operator, member, note, at FROM approvals WHERE digest = ? ORDER BY seq", digest.String())
 	if err != nil {

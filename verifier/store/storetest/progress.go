@@ -38,6 +38,14 @@ func policies(t *testing.T, s *suite) {
 	if !reflect.DeepEqual(all, []store.PolicyApproval{a, b}) {
 		t.Errorf("approvals %+v", all)
 	}
+	kept, err := s.PolicyApprovals(t.Context(), set.Digest)
+	ok(t, "approvals", err)
+	if !reflect.DeepEqual(kept, []store.PolicyApproval{a, b}) {
+		t.Errorf("kept approvals %+v", kept)
+	}
+	if none, err := s.PolicyApprovals(t.Context(), node.Digest{9}); err != nil || len(none) != 0 {
+		t.Errorf("approvals of an unknown policy: %v, %v", none, err)
+	}
 	wantError(t, "activate unknown", s.ActivatePolicy(t.Context(), "validator", node.Digest{9}), store.ErrNotFound)
 	ok(t, "activate", s.ActivatePolicy(t.Context(), "validator", set.Digest))
 	s.reopen()
