@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -132,6 +133,9 @@ func stateBytes(p position) []byte {
 // running signer finds it. It says which it was.
 func Accept(cfg agent.Config, data []byte) (string, error) {
 	if g, err := seal.ParseGrant(data); err == nil {
+		if err := checkAsked(cfg, g); err != nil {
+			return "", err
+		}
 		return "grant", leave(cfg, grantFile, g.Marshal())
 	}
 	a, err := seal.ParseApproval(data)
@@ -146,6 +150,29 @@ func Accept(cfg agent.Config, data []byte) (string, error) {
 		return "", err
 	}
 	return "approval", leave(cfg, approvalsDir+"/"+shortName(a.Marshal()), a.Marshal())
+}
+
+// checkAsked refuses a grant that no signer waits for.
+func checkAsked(cfg agent.Config, g seal.Grant) error {
+	dir, err := statedir.Look(Dir(cfg))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	data, err := dir.Read(requestFile)
+	if err != nil {
+		return &seal.Refusal{Check: seal.GrantDenied, Got: "a grant, while no signer waits for one", Want: "a request", Cause: err,
+			Remedy: "see `quorate-agent signer status`"}
+	}
+	r, err := seal.ParseRequest(data)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(r.Nonce, g.Nonce) {
+		return &seal.Refusal{Check: seal.GrantDenied, Got: "a grant for another start", Want: "one for the present request",
+			Remedy: "have the grantor sign the present request; it is new at every start"}
+	}
+	return nil
 }
 
 // shortName names a file by what is in it.

@@ -221,13 +221,16 @@ func (s *Signer) ask(ctx context.Context, r seal.Request) (seal.Grant, error) {
 	path := filepath.Join(Dir(s.cfg), requestFile)
 	s.learn(func(f *permit.Facts) { f.Withheld = "waiting for a grant for " + path })
 	s.log.Warn("the key needs a grant", "request", path, "remedy", "have the grantor sign it: quorate-agent signer grant; then quorate-agent signer accept")
+	ctx, cancel := context.WithTimeout(ctx, seal.MaxGrant) // no grant is good for longer; then a new request
+	defer cancel()
 	for ctx.Err() == nil {
 		if data, err := s.dir.Read(grantFile); err == nil {
 			return seal.ParseGrant(data)
 		}
 		pause(ctx, askEvery)
 	}
-	return seal.Grant{}, ctx.Err()
+	return seal.Grant{}, &seal.Refusal{Check: seal.GrantLate, Got: "no grant for " + path, Want: "one within " + seal.MaxGrant.String(), Cause: ctx.Err(),
+		Remedy: "have the grantor sign the new request"}
 }
 
 // measure looks at the PCRs again and again, once the key is released.

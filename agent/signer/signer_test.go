@@ -392,12 +392,37 @@ func TestSecondStartInABoot(t *testing.T) {
 		request, err = seal.ParseRequest(data)
 		return err == nil
 	})
-	g, err := request.Sign(s.grantor, time.Minute)
+	old := request
+	old.Nonce = make([]byte, 32)
+	g, err := old.Sign(s.grantor, time.Minute)
 	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Accept(s.cfg, g.Marshal())
+	refused(t, err, seal.GrantDenied)
+	if g, err = request.Sign(p256(t), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Accept(s.cfg, g.Marshal()); err != nil { // who signed, the TPM finds
+		t.Fatal(err)
+	}
+	last := request
+	eventually(t, "a new request", func() bool {
+		data, err := os.ReadFile(filepath.Join(Dir(s.cfg), requestFile))
+		if err != nil {
+			return false
+		}
+		request, err = seal.ParseRequest(data)
+		return err == nil && !bytes.Equal(request.Nonce, last.Nonce)
+	})
+	n.refuses(t, 2, "signer.sealed")
+	if g, err = request.Sign(s.grantor, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if kind, err := Accept(s.cfg, g.Marshal()); kind != "grant" || err != nil {
 		t.Fatal(kind, err)
 	}
 	n.signs(t, k.PublicKey(), 2)
+	_, err = Accept(s.cfg, g.Marshal()) // nobody waits any more
+	refused(t, err, seal.GrantDenied)
 }

@@ -127,7 +127,7 @@ type Standing struct {
 // one of them alone cannot stop it, and neither does an outage of any number.
 func (s Standing) Next(v Verdicts) Standing {
 	switch {
-	case v.Needed < 1 || v.Verifiers < v.Needed:
+	case v.Needed < 1:
 		return Standing{true, "no verifiers"}
 	case v.Refuse > v.Verifiers-v.Needed:
 		return Standing{true, v.Reason}
@@ -142,7 +142,7 @@ func Decide(f Facts, now time.Time) *Refusal {
 	switch {
 	case !f.Released:
 		return &Refusal{Sealed, f.Withheld, "a key that the TPM released", "mend what is named; the signer goes on trying"}
-	case f.Looked.IsZero() || now.Sub(f.Looked) > MaxBlind || f.Looked.After(now.Add(MaxBlind)):
+	case now.Sub(f.Looked) > MaxBlind || f.Looked.After(now.Add(MaxBlind)):
 		return &Refusal{Blind, "PCRs last read at " + f.Looked.Format(time.RFC3339), fmt.Sprintf("within %s", MaxBlind), "see that the TPM answers"}
 	case !f.Measured:
 		return &Refusal{Moved, "PCRs other than approved", "the state in which the key was released", "reboot the host into an approved system"}

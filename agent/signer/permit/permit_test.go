@@ -81,6 +81,7 @@ func TestNext(t *testing.T) {
 		"two admit, held":        {held, Verdicts{3, 2, 2, 1, "r"}, false},
 		"all needed, one":        {free, Verdicts{3, 3, 2, 1, "r"}, true},
 		"a single verifier":      {free, Verdicts{1, 1, 0, 1, "r"}, true},
+		"the only one admits":    {held, Verdicts{1, 1, 1, 0, ""}, false},
 		"no verifiers":           {free, Verdicts{}, true},
 		"fewer than needed":      {free, Verdicts{1, 2, 1, 0, ""}, true},
 	} {
