@@ -169,12 +169,13 @@ func repeated(n *yaml.Node, problems []string) []string {
 	if n.Kind != yaml.MappingNode {
 		return problems
 	}
-	seen := make(map[string]bool, len(n.Content)/2)
+	lines := make(map[string]int, len(n.Content)/2) // lines begin at 1
 	for i := 0; i < len(n.Content) && len(problems) <= maxProblems; i += 2 {
-		if key := n.Content[i]; seen[key.Value] {
-			problems = append(problems, fmt.Sprintf("line %d: the key %q is repeated", key.Line, plain(key.Value)))
+		key := n.Content[i]
+		if first := lines[key.Value]; first > 0 {
+			problems = append(problems, fmt.Sprintf("line %d: mapping key %q already defined at line %d", key.Line, plain(key.Value), first))
 		} else {
-			seen[key.Value] = true
+			lines[key.Value] = key.Line
 		}
 	}
 	return problems

@@ -65,3 +65,79 @@ func TestCheckJSON(t *testing.T) {
 		}
 	}
 }
+
+// What counts, exactly.
+func TestCounts(t *testing.T) {
+	for text, want := range map[string][2]int{ // values, depth
+		"":                 {0, 0},
+		"a":                {0, 0},
+		"a: 1\n":           {2, 0},
+		"a,b":              {1, 0},
+		"[a]":              {1, 1},
+		"{a: [b, c]}":      {4, 2},
+		"[[[]]]]]][":       {4, 3},
+		"[][[":             {3, 2},
+		"][":               {1, 1},
+		"[[][[":            {4, 3},
+		"{}{}":             {2, 1},
+		"-":                {1, 0},
+		"?":                {1, 0},
+		"- a\n- b":         {3, 1},
+		"-a ?b":            {0, 0},
+		"a-\n":             {2, 1},
+		"- - - a":          {3, 3},
+		"? ? - a":          {3, 3},
+		"- - a - - - b":    {5, 3},
+		"- -\n- - - a":     {6, 3},
+		"-  -   - a":       {3, 3},
+		"-\t-\ta":          {2, 2},
+		"- -":              {2, 1},
+		"- a - b":          {2, 1},
+		"- \n- ":           {3, 1},
+		"--- a":            {1, 1},
+		"- !x - a":         {2, 1},
+		"- {- a}":          {3, 1},
+		"- a\n- [- - - x]": {7, 3},
+	} {
+		if n, deep := count([]byte(text)), depth([]byte(text)); n != want[0] || deep != want[1] {
+			t.Errorf("%q: %d values, %d deep; want %v", text, n, deep, want)
+		}
+	}
+	for text, want := range map[string][2]int{
+		"":                     {0, 0},
+		"1":                    {0, 0},
+		"[1,2]":                {2, 1},
+		`{"a":[{}]}`:           {3, 3},
+		`[[],[]]`:              {4, 2},
+		`[[[]],[[]]]`:          {6, 3},
+		`"[,{"`:                {0, 0},
+		`["\",[",1]`:           {2, 1},
+		`["\\",1]`:             {2, 1},
+		`["\\\"",1,"]",[]]`:    {5, 2},
+		`{"a":"}","b":[1,[]]}`: {5, 3},
+		`]]][`:                 {1, 0},
+		`{}{}`:                 {2, 1},
+		`\"[,"`:                {0, 0},
+	} {
+		if n, deep := structure([]byte(text)); n != want[0] || deep != want[1] {
+			t.Errorf("%q: %d values, %d deep; want %v", text, n, deep, want)
+		}
+	}
+}
+
+// The bounds themselves are within what they bound.
+func TestBounds(t *testing.T) {
+	at := func(n, size int) error { return check(size, n, MaxDepth, 100) }
+	for _, size := range []int{0, 1000} {
+		most := (Slack + Factor*size) / 100
+		if err := at(most, size); err != nil {
+			t.Error(err)
+		}
+		if at(most+1, size) == nil {
+			t.Errorf("%d values in %d bytes", most+1, size)
+		}
+	}
+	if check(0, 0, MaxDepth+1, 100) == nil {
+		t.Error("too deep")
+	}
+}

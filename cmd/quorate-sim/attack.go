@@ -201,9 +201,9 @@ func (o attackOptions) print(out io.Writer, r *attack.Report) error {
 		}{r.Result(), r})
 	}
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "outcome\tattempt\trefused by\t")
+	fmt.Fprintln(t, "outcome\tattempt\trefused by")
 	for _, row := range r.Rows {
-		fmt.Fprintf(t, "%s\t%s: %s\t%s\t\n", row.Outcome, row.Group, row.Name, remark(row))
+		fmt.Fprintf(t, "%s\t%s: %s\t%s\n", row.Outcome, row.Group, row.Name, remark(row))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -48,6 +49,9 @@ func (r *run) applicants(ctx context.Context) {
 	attempts := append(r.certificates(host), r.chains(host)...)
 	attempts = append(attempts, r.keys(host)...)
 	r.all(ctx, append(attempts, r.proofs(host)...))
+	if r.limited {
+		return
+	}
 	if r.control(ctx, "enrols a genuine host", func(ctx context.Context) error { return r.join(ctx, host) }) {
 		r.host = &liar{Host: host, run: r}
 	}
@@ -291,7 +295,8 @@ func (r *run) proven(name, row string, want verdict.CheckID, host *paperhost.Hos
 	return attempt{group: "proofs", name: name, attacks: []string{row}, want: []string{string(want)}, try: func(ctx context.Context) (answer, error) {
 		e, err := r.enrol(ctx, host, r.start(host))
 		if err != nil {
-			return answer{}, fmt.Errorf("the challenge: %w", err)
+			a, err := refusalOf(err)
+			return answer{}, errors.Join(fmt.Errorf("no challenge to answer: %s", a.text), err)
 		}
 		defer e.Close()
 		if bind == nil {

@@ -105,9 +105,13 @@ var ErrUnreachable = errors.New("attack: the verifier cannot be reached")
 type run struct {
 	Options
 	target
-	report *Report
-	host   *liar // once it is enrolled
+	report  *Report
+	host    *liar // once it is enrolled
+	limited bool  // the verifier takes no more enrolments from here just now
 }
+
+// errLimited says that the verifier counts enrolments by address, as it should.
+var errLimited = errors.New("too many enrolments from this address; wait an hour, or raise limits.enrollPerHour of this verifier")
 
 // Run tries everything that the options allow, one attempt after the other. The
 // verifier keeps what a refused node leaves anywhere: its record, journal entries
@@ -130,31 +134,36 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return r.report, ctx.Err()
 }
 
-// all makes the attempts.
+// all makes the attempts, until the verifier takes no more.
 func (r *run) all(ctx context.Context, attempts []attempt) {
 	for i, a := range attempts {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || r.limited {
 			return
 		}
 		if r.Progress != nil {
 			r.Progress(i+1, len(attempts), a.group+": "+a.name)
 		}
-		r.report.add(a.make(ctx))
+		row, err := a.make(ctx)
+		r.report.add(row)
+		if r.limited = errors.Is(err, errLimited); r.limited {
+			r.miss(fmt.Sprintf("%d more of %s, and what comes after them", len(attempts)-i-1, a.group), errLimited.Error())
+		}
 	}
 }
 
-func (a attempt) make(ctx context.Context) Row {
+// make makes the attempt. The error says why there is no answer.
+func (a attempt) make(ctx context.Context) (Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, perAttempt)
 	defer cancel()
 	row := Row{Group: a.group, Name: a.name, Attacks: a.attacks, Expected: a.want, Outcome: Unknown}
 	got, err := a.try(ctx)
 	if err != nil {
-		row.Detail = err.Error()
-		return row
+		row.Detail = clip(err.Error())
+		return row, err
 	}
 	row.Detail = clip(got.text)
 	row.Outcome, row.By = a.judge(got)
-	return row
+	return row, nil
 }
 
 // judge holds what refused the attempt against what has to.

@@ -167,6 +167,12 @@ func TestProgram(t *testing.T) {
 	if !strings.Contains(stderr, "NO TOKEN") || len(report.Missing) != 2 {
 		t.Errorf("it does not say that it has no token: %q, %v", stderr, report.Missing)
 	}
+	for range 3 { // 120 enrolments an hour
+		stdout, stderr, code = program("--verifier", r.Options.Verifier.Name)
+	}
+	if code != 3 || !strings.Contains(stdout, "not tried: ") || !strings.Contains(stdout, "limits.enrollPerHour") {
+		t.Errorf("an address that enrolled too often: exit code %d: %s%s", code, stdout, stderr)
+	}
 	for name, args := range map[string][]string{
 		"no verifier":      nil,
 		"another verifier": {"--verifier", "verifier.org-b.example"},

@@ -128,7 +128,7 @@ func refusalOf(err error) (answer, error) {
 		return answer{}, fmt.Errorf("no answer in time: %w", err)
 	case codes.ResourceExhausted:
 		if strings.HasPrefix(s.Message(), "too many enrolment attempts") {
-			return answer{}, fmt.Errorf("%w; wait an hour, or raise limits.enrollPerHour of this verifier", err)
+			return answer{}, errLimited
 		}
 	}
 	return answer{by: []string{checkIn(s.Message(), s.Code().String())}, text: s.Message()}, nil

@@ -31,6 +31,9 @@ func (r *run) member(ctx context.Context) {
 	if !authentic {
 		return
 	}
+	if own, err := l.certificate(); err == nil {
+		r.all(ctx, r.encodings(r.verifier.Attest, own, pb.AttestationService_Attest_FullMethodName))
+	}
 	r.all(ctx, r.misuses())
 	r.all(ctx, l.attempts("quotes", l.quotes()))
 	r.all(ctx, l.attempts("contexts", l.contexts()))

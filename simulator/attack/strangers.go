@@ -3,6 +3,7 @@ package attack
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,7 +30,9 @@ func (r *run) strangers(ctx context.Context) {
 	r.control(ctx, "answers a health check", r.healthy)
 	attempts := append(r.handshakes(), r.frames()...)
 	attempts = append(attempts, r.resets(), r.unknownKey())
-	attempts = append(attempts, r.encodings()...)
+	if r.Vendor == nil { // otherwise they are sent in a session, which the verifier does not count
+		attempts = append(attempts, r.encodings(r.verifier.Enroll, nil, enrollPath)...)
+	}
 	r.all(ctx, append(attempts, r.guesses(host)...))
 }
 
@@ -91,14 +94,14 @@ func each(ctx context.Context, conn *grpc.ClientConn, methods []string, want str
 	return a, err
 }
 
-// encodings are malformed messages to the address that serves strangers.
-func (r *run) encodings() []attempt {
+// encodings are malformed first messages of a method.
+func (r *run) encodings(address string, own *tls.Certificate, method string) []attempt {
 	var list []attempt
 	table := Encodings()
 	for _, name := range inOrder(table) {
 		list = append(list, attempt{group: "encodings", name: name, attacks: []string{"A156"}, want: []string{string(verdict.SessionMalformed)},
 			try: func(ctx context.Context) (answer, error) {
-				return r.raw(ctx, r.verifier.Enroll, nil, enrollPath, table[name])
+				return r.raw(ctx, address, own, method, table[name])
 			}})
 	}
 	return list

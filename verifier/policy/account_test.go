@@ -124,10 +124,10 @@ func parsePolicy(text []byte) (interface{ Print() []byte }, error) { return Pars
 
 func parseManifest(text []byte) (interface{ Print() []byte }, error) { return ParseManifest(text) }
 
-// edits are put in place of a part of the full policy.
-var edits = []struct {
+// replacements are put in place of a part of the full policy.
+var replacements = []struct {
 	old    string
-	values []string
+	replacements []string
 }{
 	{"version: 3", []string{"version: 0", "version: 1", "version: 2147483647", "version: 2147483648", "version: 99999999999999999999", "version: +3", "version: 03", "version: -3"}},
 	{"name: validators", []string{
@@ -165,7 +165,7 @@ var edits = []struct {
 // manifestValues are put in place of a part of the manifest.
 var manifestValues = []struct {
 	old    string
-	values []string
+	replacements []string
 }{
 	{"status: good", []string{
 		"status: good\nsince: 2026-01-01T00:00:00Z", "status: outdated", "status: outdated\nsince: 2026-01-01T00:00:00Z", "status: revoked\nsince: 1970-01-01T00:00:00Z", "status: revoked\nsince: 1969-12-31T23:59:59Z", "status: revoked\nsince: 1971-01-01T00:00:00Z",
@@ -220,8 +220,8 @@ func TestAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, row := range edits {
-		for _, value := range row.values {
+	for _, row := range replacements {
+		for _, value := range row.replacements {
 			tell(&out, fmt.Sprintf("policy, %.60q", value), edit(t, ruleless, row.old, value), string(p.Print()), parsePolicy)
 		}
 	}
@@ -230,7 +230,7 @@ func TestAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range manifestValues {
-		for _, value := range row.values {
+		for _, value := range row.replacements {
 			tell(&out, fmt.Sprintf("manifest, %.60q", value), edit(t, manifestText, row.old, value), string(m.Print()), parseManifest)
 		}
 	}
