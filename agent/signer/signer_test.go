@@ -170,7 +170,8 @@ func (s *site) verdicts(decisions ...string) {
 // running is a signer that runs.
 type running struct {
 	stop context.CancelFunc
-	done chan error
+	done chan struct{}
+	err  error // once done
 }
 
 func (s *site) run() *running {
@@ -180,17 +181,21 @@ func (s *site) run() *running {
 		s.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	r := &running{stop, make(chan error, 1)}
-	go func() { r.done <- sg.Run(ctx) }()
-	s.t.Cleanup(func() { stop() })
+	r := &running{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = sg.Run(ctx)
+	}()
+	s.t.Cleanup(func() { r.end(s.t) })
 	return r
 }
 
 func (r *running) end(t *testing.T) {
 	t.Helper()
 	r.stop()
-	if err := <-r.done; err != nil {
-		t.Error(err)
+	<-r.done
+	if r.err != nil {
+		t.Error(r.err)
 	}
 }
 
