@@ -12,7 +12,7 @@ T           ?= 10s
 
 export GOFLAGS := -buildvcs=false
 
-.PHONY: help programs demo test realboot build bench fuzz mutation proto docs check unit race cross generated vulnerabilities fuzz-short
+.PHONY: help programs demo demo-ledger test realboot build bench fuzz mutation proto docs check unit race cross generated vulnerabilities fuzz-short
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,9 +22,15 @@ demo: ## four hosts with software TPMs: admitted, refused, suspended (3 minutes 
 	@$(MAKE) --no-print-directory programs
 	@bin/quorate-sim demo --bin bin --out demo
 
-test: ## everything: checks, unit tests, race detector, short fuzzing, demo, real boots
+demo-ledger: ## a real ledger: a machine joins, one is attacked, evicted and returns (2 minutes at most)
+	@.ci/packages demo
+	@$(MAKE) --no-print-directory programs
+	@CGO_ENABLED=0 go build -o bin/ github.com/cometbft/cometbft/cmd/cometbft github.com/cometbft/cometbft/abci/cmd/abci-cli
+	@bin/quorate-sim ledger --bin bin --out demo
+
+test: ## everything: checks, unit tests, race detector, short fuzzing, demos, real boots
 	@.ci/packages test
-	@$(MAKE) --no-print-directory check unit race fuzz-short cross vulnerabilities demo realboot
+	@$(MAKE) --no-print-directory check unit race fuzz-short cross vulnerabilities demo demo-ledger realboot
 	@echo "make test: everything passed"
 
 realboot: ## real boots of Debian under OVMF with Secure Boot and a TPM, in QEMU

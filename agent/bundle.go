@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/admission"
@@ -102,6 +104,7 @@ type agreement struct {
 // bundle stays, which ends by itself, and compose returns nil.
 func (s *shelf) compose(now time.Time) (*BundleStatus, error) {
 	role, items := s.largest(now)
+	items = s.lasting(items, now)
 	if len(items) < s.consortium.Threshold {
 		return nil, nil
 	}
@@ -144,4 +147,26 @@ func (s *shelf) largest(now time.Time) (role string, items []admission.Item) {
 		}
 	}
 	return best.role, sets[best]
+}
+
+// lasting returns the admissions that were renewed last, of as many members as a
+// bundle needs, and all others that last nearly as long. A bundle ends with the
+// first of its admissions, so that of a verifier which is down would otherwise
+// take the node's power with it.
+func (s *shelf) lasting(items []admission.Item, now time.Time) []admission.Item {
+	left := func(i admission.Item) time.Duration {
+		c, _ := i.UntrustedStatement() // largest read it
+		return c.NotAfter.Sub(now)
+	}
+	items = slices.Clone(items)
+	slices.SortStableFunc(items, func(a, b admission.Item) int { return cmp.Compare(left(b), left(a)) })
+	members := map[string]bool{}
+	for _, item := range items {
+		c, _ := item.UntrustedStatement()
+		v, _ := s.consortium.Verifier(c.Verifier)
+		if members[v.Member] = true; len(members) == s.consortium.Threshold {
+			return slices.DeleteFunc(items, func(i admission.Item) bool { return 4*left(i) < 3*left(item) })
+		}
+	}
+	return items
 }

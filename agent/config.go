@@ -66,6 +66,11 @@ type SignerConfig struct {
 	// Callers are who may be there: over a unix socket, users by name or number
 	// (by default the signer's own user); over tcp, node ids, at least one.
 	Callers []string `yaml:"callers"`
+	// Ledger is the RPC address of this host's node behind a gate, such as
+	// "http://127.0.0.1:26657". While the gate has frozen its set, or the ledger
+	// stands, the signer then signs also without an admission, so that neither an
+	// outage of verifiers nor a mistaken policy halts the ledger for good.
+	Ledger string `yaml:"ledger"`
 }
 
 // DefaultConfig returns the settings of a usual Linux host. Node and

@@ -97,7 +97,7 @@ func (s *site) signer() *privval.SignerClient {
 		s.t.Fatal(err)
 	}
 	dev := s.device(nil)
-	if _, err := signer.Create(s.t.Context(), s.cfg, dev, signer.Conditions{Authority: public}); err != nil {
+	if _, _, err := signer.Create(s.t.Context(), s.cfg, dev, signer.Conditions{Authority: public}); err != nil {
 		s.t.Fatal(err)
 	}
 	state, err := seal.ReadState(dev, "sha256", seal.DefaultPCRs)

@@ -10,7 +10,7 @@ import (
 )
 
 // documented are the documents whose commands people copy.
-var documented = []string{"README.md", "docs/ledger.md", "docs/operations.md", "docs/policy.md", "docs/protocol.md", "verifier/example/policy.yaml"}
+var documented = []string{"README.md", "docs/ledger.md", "docs/operations.md", "docs/policy.md", "docs/protocol.md", "docs/signer.md", "verifier/example/policy.yaml"}
 
 var (
 	shellBlock  = regexp.MustCompile("(?s)```sh\n(.*?)```")
@@ -22,7 +22,7 @@ var (
 // Every command in the documents exists, with the flags that it is given there.
 func TestDocumentedCommandsExist(t *testing.T) {
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin+"/", "./quorate", "./quorate-agent", "./quorate-verifier", "./quorate-gate", "./quorate-sim")
+	build := exec.Command("go", "build", "-o", bin+"/", "./quorate", "./quorate-agent", "./quorate-signer", "./quorate-verifier", "./quorate-gate", "./quorate-sim")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

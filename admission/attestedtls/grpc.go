@@ -10,7 +10,8 @@ import (
 )
 
 // Credentials returns the endpoint as gRPC's transport credentials, for clients
-// and servers alike. A handler finds its peer's admission with PeerOf.
+// and servers alike. A handler finds its peer's admission in the AuthInfo of its
+// peer.
 func (e *Endpoint) Credentials() credentials.TransportCredentials { return transport{e} }
 
 // AuthInfo is what gRPC knows of an attested peer.

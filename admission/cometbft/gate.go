@@ -156,26 +156,14 @@ func (g *Gate) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock
 		return nil, errors.New("gate: a block before InitChain or Info")
 	}
 	own, theirs := split(req.Txs)
-	forward := *req
-	forward.Txs = theirs
-	res, err := g.Upstream.Consensus.FinalizeBlock(ctx, &forward)
+	res, err := g.execute(ctx, req, theirs)
 	if err != nil {
 		return nil, err
 	}
-	if len(res.TxResults) != len(theirs) {
-		return nil, fmt.Errorf("gate: the application gave %d results for %d transactions", len(res.TxResults), len(theirs))
-	}
-	asked, err := powers(res.ValidatorUpdates)
+	rec, outcome, err := g.decide(before.state, req, own, res)
 	if err != nil {
 		return nil, err
 	}
-	state, outcome, err := before.state.Step(power.Block{
-		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked, Doubled: doubled(req.Misbehavior, before.state.Effective()),
-	}, g.Schedule)
-	if err != nil {
-		return nil, fmt.Errorf("gate: %w", err)
-	}
-	rec := &record{inner: res.AppHash, state: state}
 	out := *res
 	out.AppHash = rec.hash()
 	out.TxResults = merge(req.Txs, outcome.Results, res.TxResults)
@@ -190,6 +178,33 @@ func (g *Gate) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock
 	g.pending = rec
 	g.mu.Unlock()
 	return &out, nil
+}
+
+// execute gives the application the block with its own transactions.
+func (g *Gate) execute(ctx context.Context, req *abci.RequestFinalizeBlock, theirs [][]byte) (*abci.ResponseFinalizeBlock, error) {
+	forward := *req
+	forward.Txs = theirs
+	res, err := g.Upstream.Consensus.FinalizeBlock(ctx, &forward)
+	if err == nil && len(res.TxResults) != len(theirs) {
+		return nil, fmt.Errorf("gate: the application gave %d results for %d transactions", len(res.TxResults), len(theirs))
+	}
+	return res, err
+}
+
+// decide makes the gate's next state of its own transactions and of what the
+// application wants.
+func (g *Gate) decide(before *power.State, req *abci.RequestFinalizeBlock, own [][]byte, res *abci.ResponseFinalizeBlock) (*record, power.Outcome, error) {
+	asked, err := powers(res.ValidatorUpdates)
+	if err != nil {
+		return nil, power.Outcome{}, err
+	}
+	state, outcome, err := before.Step(power.Block{
+		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked, Doubled: doubled(req.Misbehavior, before.Effective()),
+	}, g.Schedule)
+	if err != nil {
+		return nil, power.Outcome{}, fmt.Errorf("gate: %w", err)
+	}
+	return &record{inner: res.AppHash, state: state}, outcome, nil
 }
 
 // Commit lets the application commit. The gate's state of the block is stored

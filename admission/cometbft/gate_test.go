@@ -262,3 +262,73 @@ func (w withoutPunishment) FinalizeBlock(ctx context.Context, req *abci.RequestF
 	forward.Misbehavior = nil
 	return w.Application.FinalizeBlock(ctx, &forward)
 }
+
+// seen is an application that notes what it is asked about vote extensions.
+type seen struct {
+	abci.BaseApplication
+	txs [][]byte
+}
+
+func (s *seen) ExtendVote(_ context.Context, req *abci.RequestExtendVote) (*abci.ResponseExtendVote, error) {
+	s.txs = req.Txs
+	return &abci.ResponseExtendVote{VoteExtension: []byte("mine")}, nil
+}
+
+func (s *seen) VerifyVoteExtension(_ context.Context, req *abci.RequestVerifyVoteExtension) (*abci.ResponseVerifyVoteExtension, error) {
+	status := abci.ResponseVerifyVoteExtension_REJECT
+	if string(req.VoteExtension) == "mine" {
+		status = abci.ResponseVerifyVoteExtension_ACCEPT
+	}
+	return &abci.ResponseVerifyVoteExtension{Status: status}, nil
+}
+
+// Vote extensions are the application's own affair.
+func TestVoteExtensionsPass(t *testing.T) {
+	r := newRig(t, 1, nil)
+	app := &seen{}
+	gate, err := cometbft.New(cometbft.Config{Upstream: cometbft.InProcess(app), Schedule: r.schedule, Store: cometbft.NewStore(r.gateDB)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := gate.ExtendVote(ctx, &abci.RequestExtendVote{Txs: [][]byte{[]byte("a"), cometbft.Tx([]byte("x")), []byte("b")}})
+	if err != nil || string(res.VoteExtension) != "mine" || len(app.txs) != 2 {
+		t.Errorf("%v %v, the application saw %q", res, err, app.txs)
+	}
+	for extension, want := range map[string]abci.ResponseVerifyVoteExtension_VerifyStatus{
+		"mine": abci.ResponseVerifyVoteExtension_ACCEPT, "yours": abci.ResponseVerifyVoteExtension_REJECT,
+	} {
+		res, err := gate.VerifyVoteExtension(ctx, &abci.RequestVerifyVoteExtension{VoteExtension: []byte(extension)})
+		if err != nil || res.Status != want {
+			t.Errorf("%s: %v %v", extension, res, err)
+		}
+	}
+}
+
+// Keys of types that nobody can be admitted with are known and have no power;
+// keys of unknown types end the block, as they would without a gate.
+func TestOtherKeyTypes(t *testing.T) {
+	r := newRig(t, 4, nil)
+	r.initChain()
+	r.app.Application = wishing{r.app.Application, abci.UpdateValidator(bytes.Repeat([]byte{2}, 33), 10, "secp256k1")}
+	if res := r.block(); len(res.ValidatorUpdates) != 0 {
+		t.Errorf("%v", res.ValidatorUpdates)
+	}
+	r.app.Application = wishing{r.app.Application, abci.ValidatorUpdate{Power: 10}}
+	if _, err := r.gate.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{Height: 2, Hash: blockOf(2)}); err == nil {
+		t.Error("a key of no type")
+	}
+}
+
+// wishing is an application that wants a validator in every block.
+type wishing struct {
+	abci.Application
+	want abci.ValidatorUpdate
+}
+
+func (w wishing) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
+	res, err := w.Application.FinalizeBlock(ctx, req)
+	if err == nil {
+		res.ValidatorUpdates = append(res.ValidatorUpdates, w.want)
+	}
+	return res, err
+}

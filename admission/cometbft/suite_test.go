@@ -58,6 +58,41 @@ func TestAFifthValidatorNeedsItsBundle(t *testing.T) {
 	n.agree()
 }
 
+// Every admission ends at once, as when all verifiers are down: the chain goes on
+// with the set that it has, takes nobody in, and thaws when a quorum has renewed.
+func TestChainOutlivesItsAdmissions(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, 4, 5, nil)
+	for i, h := range n.nodes[:4] {
+		n.founders[i] = n.bundle(h, 4*time.Second)
+	}
+	n.start(n.nodes...)
+	first, fifth := n.nodes[0], n.nodes[4]
+	n.until("frozen", func() bool { s := first.gate.State(); return s != nil && s.Frozen() > 0 })
+	n.advance(first, 5)
+	first.submit(wish(fifth, 10))
+	if code := first.submit(cometbft.Tx(n.bundle(fifth, time.Hour))); code != cometbft.CodeRefused {
+		t.Errorf("somebody new, while the set is frozen: code %d", code)
+	}
+	for _, h := range n.nodes[:4] {
+		if p := h.effective(first); p != 10 {
+			t.Errorf("%s has power %d in a frozen set", h.id, p)
+		}
+	}
+	for _, h := range n.nodes[:3] {
+		if code := first.submit(cometbft.Tx(n.bundle(h, time.Hour))); code != 0 {
+			t.Errorf("a renewal: code %d", code)
+		}
+	}
+	n.until("thawed, without the fourth", func() bool { return first.gate.State().Frozen() == 0 && n.nodes[3].effective(first) == 0 })
+	if code := first.submit(cometbft.Tx(n.bundle(fifth, time.Hour))); code != 0 {
+		t.Errorf("somebody new, after the thaw: code %d", code)
+	}
+	n.until("the fifth signs", func() bool { return fifth.signs(first) })
+	n.advance(first, 2)
+	n.agree()
+}
+
 // agree checks that all hosts have the same application hash at a height that
 // all have.
 func (n *network) agree() {

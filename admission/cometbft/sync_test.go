@@ -14,6 +14,7 @@ import (
 // A new node takes over application and gate from snapshots, after an upgrade of
 // the gate's rules at a height, and goes on with the same application hash.
 func TestStateSyncAndUpgrade(t *testing.T) {
+	t.Parallel()
 	const upgrade = 6
 	n := newNetwork(t, 4, 5, nil)
 	later := n.schedule.At(1)

@@ -22,7 +22,7 @@ func (r *run) limit(target map[string]int64) {
 		keys[m] = append(keys[m], key)
 		held[m] = min(held[m]+uint64(target[key]), math.MaxInt64)
 	}
-	most := capOf(slices.Sorted(maps.Values(held)), r.share(members, uint64(len(held))))
+	most := capOf(slices.Sorted(maps.Values(held)), r.rules.share(members, uint64(len(held))))
 	for m, total := range held {
 		if total > most {
 			scale(target, keys[m], total, most)
@@ -36,10 +36,10 @@ type ratio struct{ part, whole uint64 }
 // share is the part that a member may hold: the least of the cap and so many
 // equal shares of the consortium; but never less than an equal share of those
 // who have power, since less cannot be reached.
-func (r *run) share(members, present uint64) ratio {
-	least := ratio{r.rules.CapPerMille, perMille}
-	if r.rules.FairShares*perMille < r.rules.CapPerMille*members {
-		least = ratio{r.rules.FairShares, members}
+func (r Rules) share(members, present uint64) ratio {
+	least := ratio{r.CapPerMille, perMille}
+	if r.FairShares*perMille < r.CapPerMille*members {
+		least = ratio{r.FairShares, members}
 	}
 	if least.part*present < least.whole {
 		return ratio{1, present}
@@ -57,9 +57,6 @@ func capOf(held []uint64, share ratio) uint64 {
 	most := uint64(math.MaxInt64)
 	for capped := uint64(0); capped < uint64(len(held)); capped++ {
 		largest := held[uint64(len(held))-1-capped]
-		if share.whole <= share.part*capped { // that many may share everything equally
-			return most
-		}
 		if most = mulDiv(rest, share.part, share.whole-share.part*capped); largest <= most {
 			return most
 		}

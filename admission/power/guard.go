@@ -21,31 +21,35 @@ func (r *run) settle() []Power {
 		r.event("held", [2]string{"total", num(uint64(total))})
 		return nil
 	}
-	if lapsed > 0 && !frozen {
-		r.removals = append(r.removals, removal{r.height, lapsed})
+	if !frozen {
+		for key, p := range lapsed {
+			r.removals[key] = removal{r.height, p}
+		}
 	}
 	return r.tell(target)
 }
 
-// lapsed returns the power of members of the set that the application still
-// wants and that no longer may vote, and whether so much of it lapsed that fewer
-// than a quorum of the set at the start of the window would stay.
-func (r *run) lapsed() (power int64, frozen bool) {
-	standing := int64(0)
+// lapsed returns the members of the set that the application still wants and that
+// no longer may vote, and whether so much of the power lapsed that fewer than a
+// quorum of the set at the start of the window would stay.
+func (r *run) lapsed() (gone map[string]int64, frozen bool) {
+	gone = map[string]int64{}
+	standing, start := int64(0), int64(0)
 	for key, v := range r.validators {
 		switch {
 		case v.Effective == 0 || v.Desired == 0:
+			continue
 		case r.mayVote(key, r.rules):
 			standing += v.Effective
 		default:
-			power += v.Effective
+			gone[key] = v.Effective
 		}
+		start += v.Effective
 	}
-	start := standing + power
 	for _, m := range r.removals {
 		start += m.power
 	}
-	return power, power > 0 && 3*standing <= 2*start
+	return gone, len(gone) > 0 && 3*standing <= 2*start
 }
 
 func (r *run) freeze(on bool) {
@@ -92,6 +96,9 @@ func (r *run) tell(target map[string]int64) []Power {
 		if v.Effective != target[key] {
 			updates = append(updates, Power{key, target[key]})
 			r.event("power", [2]string{"key", key}, [2]string{"from", num(uint64(v.Effective))}, [2]string{"to", num(uint64(target[key]))})
+			if v.Effective == 0 { // it is back: its lapse is no loss any more
+				delete(r.removals, key)
+			}
 			v.Effective = target[key]
 			r.validators[key] = v
 		}

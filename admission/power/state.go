@@ -63,7 +63,7 @@ type bars struct {
 	since  map[string]time.Time // by node id
 }
 
-// removal is power that lapsed and left the set at a height.
+// removal is the power with which a key left the set when its admission lapsed.
 type removal struct {
 	height uint64
 	power  int64
@@ -84,16 +84,16 @@ type State struct {
 	barred     map[string]bars      // by verifier name
 	commands   map[admission.Digest]time.Time
 	doubled    map[string]time.Time // consensus key → time of the block that proves that it signed twice
-	removals   []removal
-	blocks     []admission.Beacon // recent blocks, ascending
-	keys       map[string]string  // consensus key → node id of the seat; derived
+	removals   map[string]removal   // by consensus key, within the window
+	blocks     []admission.Beacon   // recent blocks, ascending
+	keys       map[string]string    // consensus key → node id of the seat; derived
 }
 
 func newState() *State {
 	return &State{
 		validators: map[string]Validator{}, seats: map[string]Seat{}, hosts: map[string]Host{}, peers: map[string]string{},
 		retired: map[string]time.Time{}, barred: map[string]bars{}, commands: map[admission.Digest]time.Time{},
-		doubled: map[string]time.Time{}, keys: map[string]string{},
+		doubled: map[string]time.Time{}, removals: map[string]removal{}, keys: map[string]string{},
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *State) clone() *State {
 	c.peers, c.retired, c.barred = maps.Clone(s.peers), maps.Clone(s.retired), maps.Clone(s.barred)
 	c.commands, c.keys = maps.Clone(s.commands), maps.Clone(s.keys)
 	c.doubled = maps.Clone(s.doubled)
-	c.removals, c.blocks = slices.Clone(s.removals), slices.Clone(s.blocks)
+	c.removals, c.blocks = maps.Clone(s.removals), slices.Clone(s.blocks)
 	return &c
 }
 

@@ -15,8 +15,10 @@ type Status struct {
 	Time       time.Time         `json:"time"`
 	Frozen     uint64            `json:"frozen,omitempty"` // since this height
 	Total      int64             `json:"total"`            // effective power of all
+	MayLapse   int64             `json:"mayLapse"`         // power that may lapse in this window before the set is frozen
 	Rules      string            `json:"rules"`
 	Validators []ValidatorStatus `json:"validators"`
+	Members    []MemberStatus    `json:"members"`
 	Nodes      []NodeStatus      `json:"nodes"`
 	Retired    []RetiredStatus   `json:"retired,omitempty"`
 }
@@ -29,6 +31,15 @@ type ValidatorStatus struct {
 	Desired   int64  `json:"desired"`
 	Effective int64  `json:"effective"`
 	Reason    string `json:"reason"` // why it has what it has
+}
+
+// MemberStatus is the power of a member's validators together. Who has no seat
+// yet answers for itself, under its key.
+type MemberStatus struct {
+	Member   string `json:"member"`
+	Power    int64  `json:"power"`
+	PerMille int64  `json:"perMille"`              // of all power
+	Cap      uint64 `json:"capPerMille,omitempty"` // of all power that it may have; 0 if caps do not bind
 }
 
 // NodeStatus is a node's seat.
@@ -61,6 +72,7 @@ func (s *State) Status(schedule *Schedule) Status {
 		out.Total += v.Effective
 		out.Validators = append(out.Validators, ValidatorStatus{key, s.keys[key], v.Desired, v.Effective, s.reason(key, v, rules)})
 	}
+	out.Members, out.MayLapse = s.membersStatus(rules, out.Total), s.mayLapse()
 	for _, node := range slices.Sorted(maps.Keys(s.seats)) {
 		seat := s.seats[node]
 		out.Nodes = append(out.Nodes, NodeStatus{
@@ -72,6 +84,37 @@ func (s *State) Status(schedule *Schedule) Status {
 		out.Retired = append(out.Retired, RetiredStatus{what, s.retired[what]})
 	}
 	return out
+}
+
+func (s *State) membersStatus(rules Rules, total int64) []MemberStatus {
+	held := map[string]int64{}
+	for key, v := range s.validators {
+		if v.Effective > 0 {
+			held[s.member(key)] += v.Effective
+		}
+	}
+	limit := uint64(0)
+	if members := uint64(len(rules.Consortium.Members)); members >= rules.CapFrom {
+		share := rules.share(members, uint64(len(held)))
+		limit = share.part * perMille / share.whole
+	}
+	var out []MemberStatus
+	for _, m := range slices.Sorted(maps.Keys(held)) {
+		out = append(out, MemberStatus{m, held[m], int64(mulDiv(uint64(held[m]), perMille, uint64(total))), limit})
+	}
+	return out
+}
+
+// mayLapse is the guard's allowance that is left.
+func (s *State) mayLapse() int64 {
+	now, gone := int64(0), int64(0)
+	for _, p := range s.Effective() {
+		now += p.Power
+	}
+	for _, m := range s.removals {
+		gone += m.power
+	}
+	return max(0, (now+gone-1)/3-gone)
 }
 
 func (s *State) peersOf(node string) []string {

@@ -3,6 +3,7 @@ package power
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -96,7 +97,7 @@ func (s *State) begin(height uint64, now time.Time, schedule *Schedule) *run {
 			delete(r.commands, digest)
 		}
 	}
-	r.removals = slices.DeleteFunc(r.removals, func(m removal) bool { return m.height+r.rules.Window <= height })
+	maps.DeleteFunc(r.removals, func(_ string, m removal) bool { return m.height+r.rules.Window <= height })
 	return r
 }
 

@@ -60,8 +60,8 @@ func (s *State) Entries() []Entry {
 	for key, at := range s.doubled {
 		out = append(out, Entry{"doubled/" + key, formatTime(at)})
 	}
-	for _, m := range s.removals {
-		out = append(out, Entry{"removed/" + num(m.height), signed(m.power)})
+	for key, m := range s.removals {
+		out = append(out, Entry{"removed/" + key, words(num(m.height), signed(m.power))})
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
 	return out
@@ -163,8 +163,7 @@ func (s *State) set(key, value string) bool {
 	case "command":
 		s.commands[w.digestOf(name)] = w.time()
 	case "removed":
-		s.removals = append(s.removals, removal{w.numOf(name), w.signed()})
-		slices.SortFunc(s.removals, func(a, b removal) int { return cmp.Compare(a.height, b.height) })
+		s.removals[name] = removal{w.num(), w.signed()}
 	default:
 		return false
 	}

@@ -33,43 +33,55 @@ type Key struct {
 }
 
 // Create makes a new key from the TPM's randomness and ours and seals it. The
-// terms come without public key and cap; those are filled in.
-func Create(ctx context.Context, dev *device.Device, t Terms) (*Key, error) {
+// terms come without public key; a cap that is empty becomes the present value of
+// the cap PCR. With a recipient there is a recovery file too, else it is nil.
+func Create(ctx context.Context, dev *device.Device, t Terms, recipient PublicKey) (*Key, *Recovery, error) {
 	tpm := dev.With(ctx)
 	rsp, err := tpm2.GetRandom{BytesRequested: 32}.Execute(tpm)
 	if err != nil {
-		return nil, fmt.Errorf("seal: random bytes of the TPM: %w", err)
+		return nil, nil, fmt.Errorf("seal: random bytes of the TPM: %w", err)
 	}
 	if len(rsp.RandomBytes.Buffer) != 32 {
-		return nil, fmt.Errorf("seal: the TPM gave %d random bytes", len(rsp.RandomBytes.Buffer))
+		return nil, nil, fmt.Errorf("seal: the TPM gave %d random bytes", len(rsp.RandomBytes.Buffer))
 	}
 	own := make([]byte, 32)
 	rand.Read(own)
 	mixed := append(append([]byte(seedLabel), rsp.RandomBytes.Buffer...), own...)
 	seed := sha256.Sum256(mixed)
 	defer wipe(seed[:], mixed, own, rsp.RandomBytes.Buffer)
-	return sealSeed(tpm, t, seed[:])
+	return sealSeed(tpm, t, seed[:], recipient)
 }
 
 // Import seals a key that exists. Whoever made it may still have it: that the
 // key is in one place only is then the operator's word, not the TPM's.
-func Import(ctx context.Context, dev *device.Device, t Terms, private ed25519.PrivateKey) (*Key, error) {
+func Import(ctx context.Context, dev *device.Device, t Terms, private ed25519.PrivateKey, recipient PublicKey) (*Key, *Recovery, error) {
 	if len(private) != ed25519.PrivateKeySize || !private.Equal(ed25519.NewKeyFromSeed(private.Seed())) {
-		return nil, &Refusal{Check: WrongKey, Got: "public and private half differ", Want: "an Ed25519 private key"}
+		return nil, nil, &Refusal{Check: WrongKey, Got: "public and private half differ", Want: "an Ed25519 private key"}
 	}
-	return sealSeed(dev.With(ctx), t, private.Seed())
+	return sealSeed(dev.With(ctx), t, private.Seed(), recipient)
 }
 
-func sealSeed(tpm transport.TPM, t Terms, seed []byte) (_ *Key, err error) {
+func sealSeed(tpm transport.TPM, t Terms, seed []byte, recipient PublicKey) (k *Key, r *Recovery, err error) {
 	t.PublicKey = admission.FormatConsensusKey(ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
 	if t.Cap == "" {
 		if t.Cap, err = readCap(tpm, t.Bank); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if err := t.check(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if recipient != "" {
+		if r, err = t.escrow(seed, recipient); err != nil {
+			return nil, nil, err
+		}
+	}
+	k, err = t.seal(tpm, seed)
+	return k, r, err
+}
+
+// seal has the TPM encrypt the seed under the terms.
+func (t Terms) seal(tpm transport.TPM, seed []byte) (_ *Key, err error) {
 	policy, err := t.digest()
 	if err != nil {
 		return nil, err

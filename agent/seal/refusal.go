@@ -24,7 +24,7 @@ const (
 	Exists      CheckID = "seal.exists"      // there is a key already
 	NoKey       CheckID = "seal.no-key"      // there is no key
 	BadTerms    CheckID = "seal.terms"       // the conditions for release cannot work
-	Recovery    CheckID = "seal.recovery"    // the recovery file or key does not fit
+	BadRecovery CheckID = "seal.recovery"    // the recovery file or key does not fit
 	Unretired   CheckID = "seal.not-retired" // the key's former host may still sign
 	Floor       CheckID = "seal.floor"       // the first height to sign is too low
 )

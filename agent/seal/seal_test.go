@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 
+	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/agent/device"
 	"github.com/quorate/quorate/simulator/reftpm"
 	"github.com/quorate/quorate/simulator/swtpm"
@@ -76,7 +77,7 @@ func (h *host) strict() Terms {
 
 func (h *host) create(terms Terms) *Key {
 	h.t.Helper()
-	k, err := Create(h.t.Context(), h.dev, terms)
+	k, _, err := Create(h.t.Context(), h.dev, terms, "")
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -177,7 +178,7 @@ func (h *host) empty() {
 	}
 }
 
-func TestMovedPCRIsRefused(t *testing.T) {
+func TestA162_NoKeyAfterAPCRMoved(t *testing.T) {
 	h := newHost(t)
 	k, a := h.create(h.terms()), []Approval{h.approve()}
 	h.extend(7)
@@ -213,7 +214,7 @@ func TestApprovalByAnotherAuthority(t *testing.T) {
 	refused(t, err, Policy)
 	_, err = k.Unseal(t.Context(), h.dev, nil, nil)
 	refused(t, err, Unapproved)
-	h.opens(k, []Approval{good}, nil)
+	h.opens(k, []Approval{bad, foreign, good}, nil) // what others left does not stand in the way
 }
 
 func TestAnotherTPMIsRefused(t *testing.T) {
@@ -233,7 +234,10 @@ func TestAnotherTPMIsRefused(t *testing.T) {
 func TestSecondStartNeedsAGrant(t *testing.T) {
 	h := newHost(t)
 	k, a := h.create(h.granted()), []Approval{h.approve()}
-	h.opens(k, a, nil) // the first is free
+	h.opens(k, a, func(context.Context, Request) (Grant, error) { // the first is free
+		t.Error("the grantor was asked at the first start of a boot")
+		return Grant{}, context.Canceled
+	})
 	_, err := k.release(t.Context(), h.tpm, a[0], nil)
 	refused(t, err, Policy)
 	h.opens(k, a, h.sign(time.Minute))
@@ -303,7 +307,7 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := Import(t.Context(), h.dev, h.terms(), private)
+	k, _, err := Import(t.Context(), h.dev, h.terms(), private, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +319,7 @@ func TestImport(t *testing.T) {
 	}
 	h.opens(k, []Approval{h.approve()}, nil)
 	mixed := append(append(ed25519.PrivateKey(nil), private[:32]...), h.create(h.terms()).PublicKey()...)
-	_, err = Import(t.Context(), h.dev, h.terms(), mixed)
+	_, _, err = Import(t.Context(), h.dev, h.terms(), mixed, "")
 	refused(t, err, WrongKey)
 }
 
@@ -337,6 +341,42 @@ func TestUnsealAlteredKeyFile(t *testing.T) {
 		t.Error("a file with another public key was taken")
 	}
 	h.opens(k, []Approval{a}, nil)
+}
+
+func TestRecoveryToAnotherTPM(t *testing.T) {
+	h, other := newHost(t), newHost(t)
+	other.authority = h.authority
+	keeper := p256(t)
+	k, r, err := Create(t.Context(), h.dev, h.terms(), public(t, keeper))
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := other.terms()
+	target.Node = "org-a/validator-2"
+	restore := func(r Recovery, private *ecdsa.PrivateKey) (*Key, error) {
+		moved, _, err := Restore(t.Context(), other.dev, target, r, private, "")
+		return moved, err
+	}
+	_, err = restore(*r, p256(t))
+	refused(t, err, BadRecovery)
+	for name, spoil := range map[string]func(*Recovery){
+		"node": func(r *Recovery) { r.Node = "org-b/x" }, "ledger": func(r *Recovery) { r.Ledger = "example-2" },
+		"key": func(r *Recovery) { r.PublicKey = h.create(h.terms()).Terms.PublicKey }, "bytes": func(r *Recovery) { r.Ciphertext = bytes.Clone(r.Ciphertext); r.Ciphertext[40] ^= 1 },
+	} {
+		bad := *r
+		spoil(&bad)
+		if _, err := restore(bad, keeper); err == nil {
+			t.Errorf("%s: restored", name)
+		}
+	}
+	moved, err := restore(*r, keeper)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if moved.Terms.PublicKey != k.Terms.PublicKey || moved.Terms.Node != target.Node {
+		t.Errorf("%+v", moved.Terms)
+	}
+	other.opens(moved, []Approval{other.approve()}, nil)
 }
 
 // busy extends PCR 10 before a command, as long as it may, as a kernel with IMA
@@ -384,7 +424,11 @@ func FuzzFiles(f *testing.F) {
 	}
 	terms := Terms{"l", "g", "org-a/n", "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", public(f, key), public(f, key), true, "sha256", strings.Repeat("0", 64)}
 	k := Key{keyVersion, terms, "00", []byte{1}, []byte{2}}
-	seeds := [][]byte{a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal(), state.Marshal()}
+	recovery, err := terms.escrow(make([]byte, 32), public(f, key))
+	if err != nil {
+		f.Fatal(err)
+	}
+	seeds := [][]byte{recovery.Marshal(), a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal(), state.Marshal()}
 	for i, seed := range seeds {
 		if _, taken := parseAny(seed); taken != 1 {
 			f.Fatalf("seed %d is taken as %d kinds of file", i, taken)
@@ -407,6 +451,9 @@ func parseAny(data []byte) (again []byte, taken int) {
 		again, taken = v.Marshal(), taken+1
 	}
 	if v, err := ParseState(data); err == nil {
+		again, taken = v.Marshal(), taken+1
+	}
+	if v, err := ParseRecovery(data); err == nil {
 		again, taken = v.Marshal(), taken+1
 	}
 	if v, err := ParseGrant(data); err == nil {
@@ -463,7 +510,7 @@ func TestReferenceSimulator(t *testing.T) {
 	authority, grantor := p256(t), p256(t)
 	dev := device.Wrap(transport.TPM(tpm))
 	terms := Terms{Ledger: "l", Genesis: "g", Node: "org-a/n", Authority: public(t, authority), Grantor: public(t, grantor), Bank: "sha256"}
-	k, err := Create(t.Context(), dev, terms)
+	k, _, err := Create(t.Context(), dev, terms, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -493,4 +540,24 @@ func TestReferenceSimulator(t *testing.T) {
 	}
 	_, err = k.release(t.Context(), tpm, a, ask)
 	refused(t, err, Policy)
+}
+
+func TestEveryCheckIsDescribed(t *testing.T) {
+	all := map[admission.CheckID]bool{}
+	for _, c := range Checks() {
+		if all[c.ID] || c.Title == "" || c.Protects == "" || c.Got == "" || c.Want == "" || c.Remedy == "" {
+			t.Errorf("%s is doubled or not fully described", c.ID)
+		}
+		all[c.ID] = true
+	}
+	for _, id := range []CheckID{OtherTPM, Unapproved, Authority, Capped, GrantDenied, GrantLate, Rollback, Memory, Malformed, WrongKey,
+		Policy, Moved, OwnerAuth, Exists, NoKey, BadTerms, BadRecovery, Unretired, Floor} {
+		if !all[admission.CheckID(id)] {
+			t.Errorf("%s is not described", id)
+		}
+		delete(all, admission.CheckID(id))
+	}
+	if len(all) > 0 {
+		t.Errorf("no such checks: %v", all)
+	}
 }

@@ -70,13 +70,16 @@ func (k *Key) fresh(tpm transport.TPM) (bool, error) {
 	return now == k.Terms.Cap, err
 }
 
-// Approved returns the first approval that covers what the TPM measured. The
-// refusal says for the closest approval which PCRs differ.
+// Approved returns the first approval by the authority that covers what the TPM
+// measured. Those by others, left from an earlier key, are passed over. The refusal
+// says for the closest approval which PCRs differ.
 func (k *Key) Approved(tpm transport.TPM, approvals []Approval) (Approval, error) {
 	var closest []string
+	var foreign error
 	for _, a := range approvals {
 		if err := a.Check(k.Terms); err != nil {
-			return Approval{}, err
+			foreign = err
+			continue
 		}
 		differ, err := a.State.differ(tpm)
 		if err != nil {
@@ -89,8 +92,11 @@ func (k *Key) Approved(tpm transport.TPM, approvals []Approval) (Approval, error
 			closest = differ
 		}
 	}
+	if closest == nil && foreign != nil {
+		return Approval{}, foreign
+	}
 	got := "no approvals"
-	if len(approvals) > 0 {
+	if closest != nil {
 		got = strings.Join(closest, ", ")
 	}
 	return Approval{}, &Refusal{Check: Unapproved, Got: got, Want: "a state that the policy authority approved",
@@ -317,6 +323,9 @@ func (r releasing) load(parent *parent) (*tpm2.LoadResponse, error) {
 	if errors.Is(err, tpm2.TPMRCIntegrity) {
 		return nil, &Refusal{Check: OtherTPM, Got: "a blob that this TPM did not make", Want: "its own", Cause: err,
 			Remedy: "restore the sealed key's file, or run the signer on the host that sealed it"}
+	}
+	if errors.Is(err, tpm2.TPMRCSize) {
+		return nil, malformed("sealed key", "the blobs of a TPM")
 	}
 	return rsp, err
 }

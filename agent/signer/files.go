@@ -25,6 +25,7 @@ const (
 	requestFile  = "grant-request.json"
 	grantFile    = "grant.json"
 	approvalsDir = "approvals"
+	retiredDir   = "retired-keys"
 )
 
 // maxApprovals bounds how many approvals are read at a start.

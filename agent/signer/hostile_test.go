@@ -310,7 +310,7 @@ func TestOneKeyOneSigner(t *testing.T) {
 	s := newSite(t)
 	s.ends(seal.NoKey)
 	s.create()
-	_, err := Create(t.Context(), s.cfg, s.dev, Conditions{Authority: s.public(s.authority)})
+	_, _, err := Create(t.Context(), s.cfg, s.dev, Conditions{Authority: s.public(s.authority)})
 	var r *seal.Refusal
 	if !errors.As(err, &r) || r.Check != seal.Exists {
 		t.Errorf("a second key: %v", err)

@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -24,23 +25,26 @@ import (
 type Conditions struct {
 	Authority seal.PublicKey // approves measured states
 	Grantor   seal.PublicKey // grants further starts in a boot; may be empty
+	Recipient seal.PublicKey // of a recovery file; empty: the key has no copy
 	Strict    bool           // every start needs a grant
 }
 
 // Create makes a key inside this host's TPM context and seals it. The signer must
 // not be running.
-func Create(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditions) (*seal.Key, error) {
-	return install(ctx, cfg, dev, c, emptyState(), func(t seal.Terms) (*seal.Key, error) { return seal.Create(ctx, dev, t) })
+func Create(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditions) (*seal.Key, *seal.Recovery, error) {
+	return install(ctx, cfg, dev, c, stateBytes(position{}), func(t seal.Terms) (*seal.Key, *seal.Recovery, error) { return seal.Create(ctx, dev, t, c.Recipient) })
 }
 
 // Import seals a key that CometBFT made, with the signing state that belongs to
 // it: without that, the key could sign twice at one height.
-func Import(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditions, private ed25519.PrivateKey, state []byte) (*seal.Key, error) {
+func Import(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditions, private ed25519.PrivateKey, state []byte) (*seal.Key, *seal.Recovery, error) {
 	var s privval.FilePVLastSignState
 	if err := cmtjson.Unmarshal(state, &s); err != nil {
-		return nil, &seal.Refusal{Check: seal.Malformed, Got: "signing state: " + err.Error(), Want: "CometBFT's priv_validator_state.json", Cause: err}
+		return nil, nil, &seal.Refusal{Check: seal.Malformed, Got: "signing state: " + err.Error(), Want: "CometBFT's priv_validator_state.json", Cause: err}
 	}
-	return install(ctx, cfg, dev, c, state, func(t seal.Terms) (*seal.Key, error) { return seal.Import(ctx, dev, t, private) })
+	return install(ctx, cfg, dev, c, state, func(t seal.Terms) (*seal.Key, *seal.Recovery, error) {
+		return seal.Import(ctx, dev, t, private, c.Recipient)
+	})
 }
 
 // ParseKeyFile reads CometBFT's priv_validator_key.json.
@@ -58,35 +62,35 @@ func ParseKeyFile(data []byte) (ed25519.PrivateKey, error) {
 
 // install seals a key and writes what belongs to it, the key's file last: before
 // that there is no key.
-func install(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditions, state []byte, seals func(seal.Terms) (*seal.Key, error)) (*seal.Key, error) {
+func install(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditions, state []byte, seals func(seal.Terms) (*seal.Key, *seal.Recovery, error)) (*seal.Key, *seal.Recovery, error) {
 	dir, err := statedir.Open(Dir(cfg))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer dir.Close()
 	if _, err := dir.Read(keyFile); !errors.Is(err, fs.ErrNotExist) {
-		return nil, &seal.Refusal{Check: seal.Exists, Got: "a sealed key in " + Dir(cfg), Want: "none",
+		return nil, nil, &seal.Refusal{Check: seal.Exists, Got: "a sealed key in " + Dir(cfg), Want: "none",
 			Remedy: "keep it, or replace it with `quorate-agent signer rotate`"}
 	}
 	return place(ctx, cfg, dev, dir, c, state, seals)
 }
 
-func place(ctx context.Context, cfg agent.Config, dev *device.Device, dir *statedir.Dir, c Conditions, state []byte, seals func(seal.Terms) (*seal.Key, error)) (*seal.Key, error) {
+func place(ctx context.Context, cfg agent.Config, dev *device.Device, dir *statedir.Dir, c Conditions, state []byte, seals func(seal.Terms) (*seal.Key, *seal.Recovery, error)) (*seal.Key, *seal.Recovery, error) {
 	terms, err := newTerms(ctx, cfg, dev, c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	k, err := seals(terms)
+	k, r, err := seals(terms)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := dir.Write(stateFile, state); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := beginStarts(ctx, cfg, dev, dir); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return k, dir.Write(keyFile, k.Marshal())
+	return k, r, dir.Write(keyFile, k.Marshal())
 }
 
 func newTerms(ctx context.Context, cfg agent.Config, dev *device.Device, c Conditions) (seal.Terms, error) {
@@ -116,8 +120,6 @@ func beginStarts(ctx context.Context, cfg agent.Config, dev *device.Device, dir 
 	return countStart(ctx, dev, dir, at)
 }
 
-func emptyState() []byte { return stateBytes(position{}) }
-
 // stateBytes is a signing state at a position, with nothing signed there.
 func stateBytes(p position) []byte {
 	data, err := cmtjson.MarshalIndent(privval.FilePVLastSignState{Height: p.Height, Round: p.Round, Step: p.Step}, "", "  ")
@@ -131,6 +133,9 @@ func stateBytes(p position) []byte {
 // running signer finds it. It says which it was.
 func Accept(cfg agent.Config, data []byte) (string, error) {
 	if g, err := seal.ParseGrant(data); err == nil {
+		if err := checkAsked(cfg, g); err != nil {
+			return "", err
+		}
 		return "grant", leave(cfg, grantFile, g.Marshal())
 	}
 	a, err := seal.ParseApproval(data)
@@ -144,8 +149,36 @@ func Accept(cfg agent.Config, data []byte) (string, error) {
 	if err := a.Check(k.Terms); err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(a.Marshal())
-	return "approval", leave(cfg, approvalsDir+"/"+hex.EncodeToString(sum[:8])+".json", a.Marshal())
+	return "approval", leave(cfg, approvalsDir+"/"+shortName(a.Marshal()), a.Marshal())
+}
+
+// checkAsked refuses a grant that no signer waits for.
+func checkAsked(cfg agent.Config, g seal.Grant) error {
+	dir, err := statedir.Look(Dir(cfg))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	data, err := dir.Read(requestFile)
+	if err != nil {
+		return &seal.Refusal{Check: seal.GrantDenied, Got: "a grant, while no signer waits for one", Want: "a request", Cause: err,
+			Remedy: "see `quorate-agent signer status`"}
+	}
+	r, err := seal.ParseRequest(data)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(r.Nonce, g.Nonce) {
+		return &seal.Refusal{Check: seal.GrantDenied, Got: "a grant for another start", Want: "one for the present request",
+			Remedy: "have the grantor sign the present request; it is new at every start"}
+	}
+	return nil
+}
+
+// shortName names a file by what is in it.
+func shortName(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8]) + ".json"
 }
 
 // leave writes a file beside a running signer, which holds the lock.

@@ -61,6 +61,11 @@ func New(cfg agent.Config, link Link, dev *device.Device, log *slog.Logger) (*Si
 	if err := link.check(); err != nil {
 		return nil, err
 	}
+	if cfg.Signer.Ledger != "" {
+		if err := checkLedger(cfg.Signer.Ledger); err != nil {
+			return nil, err
+		}
+	}
 	consortium, err := agent.ReadConsortium(cfg)
 	if err != nil {
 		return nil, err
@@ -93,6 +98,9 @@ func (s *Signer) Run(ctx context.Context) (err error) {
 	group.Go(func() { s.unseal(ctx) })
 	group.Go(func() { s.watch(ctx) })
 	group.Go(func() { s.measure(ctx) })
+	if s.cfg.Signer.Ledger != "" {
+		group.Go(func() { s.follow(ctx) })
+	}
 	s.link.serve(ctx, s.consortium.Ledger.ID, s.validator, s.log)
 	return nil
 }
@@ -213,13 +221,16 @@ func (s *Signer) ask(ctx context.Context, r seal.Request) (seal.Grant, error) {
 	path := filepath.Join(Dir(s.cfg), requestFile)
 	s.learn(func(f *permit.Facts) { f.Withheld = "waiting for a grant for " + path })
 	s.log.Warn("the key needs a grant", "request", path, "remedy", "have the grantor sign it: quorate-agent signer grant; then quorate-agent signer accept")
+	ctx, cancel := context.WithTimeout(ctx, seal.MaxGrant) // no grant is good for longer; then a new request
+	defer cancel()
 	for ctx.Err() == nil {
 		if data, err := s.dir.Read(grantFile); err == nil {
 			return seal.ParseGrant(data)
 		}
 		pause(ctx, askEvery)
 	}
-	return seal.Grant{}, ctx.Err()
+	return seal.Grant{}, &seal.Refusal{Check: seal.GrantLate, Got: "no grant for " + path, Want: "one within " + seal.MaxGrant.String(), Cause: ctx.Err(),
+		Remedy: "have the grantor sign the new request"}
 }
 
 // measure looks at the PCRs again and again, once the key is released.
@@ -265,6 +276,9 @@ func (s *Signer) look(ctx context.Context, now time.Time) {
 	}
 	s.facts.Admission, s.facts.Unusable = admitted, unusable
 	s.facts.Saved = saved
+	if permit.Admitted(s.facts, now) == nil {
+		s.facts.Good = now
+	}
 }
 
 // report logs and writes down why the key signs or not, when that changes.

@@ -123,7 +123,7 @@ func (s *site) public(k *ecdsa.PrivateKey) seal.PublicKey {
 
 func (s *site) create() *seal.Key {
 	s.t.Helper()
-	k, err := Create(s.t.Context(), s.cfg, s.dev, Conditions{Authority: s.public(s.authority), Grantor: s.public(s.grantor)})
+	k, _, err := Create(s.t.Context(), s.cfg, s.dev, Conditions{Authority: s.public(s.authority), Grantor: s.public(s.grantor)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -170,7 +170,8 @@ func (s *site) verdicts(decisions ...string) {
 // running is a signer that runs.
 type running struct {
 	stop context.CancelFunc
-	done chan error
+	done chan struct{}
+	err  error // once done
 }
 
 func (s *site) run() *running {
@@ -180,17 +181,21 @@ func (s *site) run() *running {
 		s.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	r := &running{stop, make(chan error, 1)}
-	go func() { r.done <- sg.Run(ctx) }()
-	s.t.Cleanup(func() { stop() })
+	r := &running{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = sg.Run(ctx)
+	}()
+	s.t.Cleanup(func() { r.end(s.t) })
 	return r
 }
 
 func (r *running) end(t *testing.T) {
 	t.Helper()
 	r.stop()
-	if err := <-r.done; err != nil {
-		t.Error(err)
+	<-r.done
+	if r.err != nil {
+		t.Error(r.err)
 	}
 }
 
@@ -392,12 +397,37 @@ func TestSecondStartInABoot(t *testing.T) {
 		request, err = seal.ParseRequest(data)
 		return err == nil
 	})
-	g, err := request.Sign(s.grantor, time.Minute)
+	old := request
+	old.Nonce = make([]byte, 32)
+	g, err := old.Sign(s.grantor, time.Minute)
 	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Accept(s.cfg, g.Marshal())
+	refused(t, err, seal.GrantDenied)
+	if g, err = request.Sign(p256(t), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Accept(s.cfg, g.Marshal()); err != nil { // who signed, the TPM finds
+		t.Fatal(err)
+	}
+	last := request
+	eventually(t, "a new request", func() bool {
+		data, err := os.ReadFile(filepath.Join(Dir(s.cfg), requestFile))
+		if err != nil {
+			return false
+		}
+		request, err = seal.ParseRequest(data)
+		return err == nil && !bytes.Equal(request.Nonce, last.Nonce)
+	})
+	n.refuses(t, 2, "signer.sealed")
+	if g, err = request.Sign(s.grantor, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if kind, err := Accept(s.cfg, g.Marshal()); kind != "grant" || err != nil {
 		t.Fatal(kind, err)
 	}
 	n.signs(t, k.PublicKey(), 2)
+	_, err = Accept(s.cfg, g.Marshal()) // nobody waits any more
+	refused(t, err, seal.GrantDenied)
 }

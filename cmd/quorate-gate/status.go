@@ -66,7 +66,7 @@ func (c *cli) status(ctx context.Context, node string) error {
 }
 
 func (c *cli) printStatus(s power.Status) {
-	fmt.Fprintf(c.out, "height %d, %s, total power %d\n", s.Height, s.Time.Format(time.RFC3339), s.Total)
+	fmt.Fprintf(c.out, "height %d, %s, total power %d, of which %d may lapse now\n", s.Height, s.Time.Format(time.RFC3339), s.Total, s.MayLapse)
 	if s.Frozen > 0 {
 		fmt.Fprintf(c.out, "FROZEN since height %d: fewer than a quorum can prove themselves; only renewals count\n", s.Frozen)
 	}
@@ -79,8 +79,20 @@ func (c *cli) printStatus(s power.Status) {
 	for _, n := range s.Nodes {
 		fmt.Fprintf(w, "%s\t%s\t%t\t%s\t%.16s…\n", n.Node, n.Role, n.Stands, n.Ends.Format(time.RFC3339), n.Host)
 	}
+	fmt.Fprintln(w, "\nMEMBER\tPOWER\tSHARE\tCAP")
+	for _, m := range s.Members {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", m.Member, m.Power, percent(uint64(m.PerMille)), percent(m.Cap))
+	}
 	for _, r := range s.Retired {
 		fmt.Fprintf(w, "retired\t%s\t\t%s\t\n", r.What, r.Ends.Format(time.RFC3339))
 	}
 	_ = w.Flush() // writes to standard output; there is nobody to tell
+}
+
+// percent prints a share, and a cap that does not bind as none.
+func percent(perMille uint64) string {
+	if perMille == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d.%d %%", perMille/10, perMille%10)
 }

@@ -22,14 +22,16 @@ import (
 
 // conditions are the flags of commands that seal a key.
 type conditions struct {
-	authority, grantor string
-	strict             bool
+	authority, grantor, recipient, recovery string
+	strict                                  bool
 }
 
 func (c *conditions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.authority, "authority", "", "PEM file with the public key that approves measured states; required")
 	f.StringVar(&c.grantor, "grantor", "", "PEM file with the public key that grants further starts in a boot; without it those need a reboot")
+	f.StringVar(&c.recipient, "recovery-key", "", "PEM file with the public key to encrypt a copy for; without it the key has no copy")
+	f.StringVar(&c.recovery, "recovery-file", "", "where to write that copy; a new file")
 	f.BoolVar(&c.strict, "strict", false, "every start needs a grant, also the first after a boot")
 }
 
@@ -45,6 +47,14 @@ func (c *conditions) read() (out signer.Conditions, err error) {
 			return out, err
 		}
 	}
+	if (c.recipient == "") != (c.recovery == "") {
+		return out, errors.New("--recovery-key and --recovery-file belong together")
+	}
+	if c.recipient != "" {
+		if out.Recipient, err = readPublicPEM(c.recipient); err != nil {
+			return out, err
+		}
+	}
 	if out.Strict = c.strict; c.strict && c.grantor == "" {
 		return out, errors.New("--strict needs --grantor: somebody has to grant every start")
 	}
@@ -57,8 +67,10 @@ func newSignerCreate(o *options) *cobra.Command {
 		Use:   "create",
 		Short: "Make a consensus key in this host's TPM",
 		Long: `create makes an Ed25519 consensus key from the TPM's randomness and the system's,
-and seals it to the TPM. The key is never on disk in clear, and there is no copy of
-it: a host that is lost takes its key along.
+and seals it to the TPM. The key is never on disk in clear. With --recovery-key a
+copy is written that only that key's private half opens, for ` + "`signer recover`" + ` on
+another host; keep it, and above all the private half, offline. Without it, a host
+that is lost takes its key along.
 
 It prints the public key. The authority approves measured states, the grantor
 grants a second start in one boot; both are P-256 keys in PEM files, of which only
@@ -66,7 +78,7 @@ the public half is needed here.`,
 		Example: `  quorate-agent signer create --authority authority.pub.pem --grantor grantor.pub.pem`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, error) {
+			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
 				return signer.Create(ctx, cfg, dev, c)
 			})
 		},
@@ -100,7 +112,7 @@ backups too: the TPM can vouch for its own copy only.`,
 			if err != nil {
 				return usageError{err}
 			}
-			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, error) {
+			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
 				return signer.Import(ctx, cfg, dev, c, private, data)
 			})
 		},
@@ -112,7 +124,7 @@ backups too: the TPM can vouch for its own copy only.`,
 }
 
 // seals runs a command that makes a sealed key, and prints its public half.
-func (o *options) seals(cmd *cobra.Command, c conditions, fn func(context.Context, agent.Config, *device.Device, signer.Conditions) (*seal.Key, error)) error {
+func (o *options) seals(cmd *cobra.Command, c conditions, fn func(context.Context, agent.Config, *device.Device, signer.Conditions) (*seal.Key, *seal.Recovery, error)) error {
 	cfg, err := o.load(cmd)
 	if err != nil {
 		return err
@@ -126,7 +138,10 @@ func (o *options) seals(cmd *cobra.Command, c conditions, fn func(context.Contex
 		return err
 	}
 	defer dev.Close()
-	key, err := fn(cmd.Context(), cfg, dev, chosen)
+	key, recovery, err := fn(cmd.Context(), cfg, dev, chosen)
+	if recovery != nil {
+		err = errors.Join(err, writeNew(c.recovery, recovery.Marshal()))
+	}
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -247,6 +248,43 @@ func TestProcess(t *testing.T) {
 	m.refuses(10, "b", "conflicting data")
 	m.signs(key, 11)
 	m.noSecretOnDisk(private)
+}
+
+// TestKilledWhileSigning kills the program in the middle of a stream of votes. What
+// was acknowledged is never contradicted by the next start.
+func TestKilledWhileSigning(t *testing.T) {
+	m := newMachine(t)
+	private := m.prepare()
+	key := ed25519.PublicKey(private.PubKey().Bytes())
+	height := int64(10)
+	for range 3 {
+		p := m.start()
+		m.signs(key, height)
+		at, killed := height+1+rand.Int64N(50), make(chan struct{})
+		last := height
+		for next := height + 1; ; next++ {
+			if next == at {
+				go func() {
+					defer close(killed)
+					p.Process.Kill()
+					p.Wait()
+				}()
+			}
+			if m.client.SignVote("example-1", vote(next, "a")) != nil {
+				break
+			}
+			last = next
+		}
+		<-killed
+		m.boot()
+		p = m.start()
+		m.refuses(last, "b", "conflicting data")
+		m.signs(key, last+2) // last+1 may have been signed and not acknowledged
+		height = last + 3
+		p.Process.Kill()
+		p.Wait()
+		m.boot()
+	}
 }
 
 // isLocked checks what keeps the key in memory there.

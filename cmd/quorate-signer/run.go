@@ -18,8 +18,10 @@ import (
 func newSigner(o *options) *cobra.Command {
 	var over agent.SignerConfig
 	cmd := &cobra.Command{
-		Use:   "quorate-signer",
-		Short: "Sign for a CometBFT node while verifiers admit this host",
+		Use: "quorate-signer",
+		// People call it through the agent, and read its help there.
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "quorate-agent signer"},
+		Short:       "Sign for a CometBFT node while verifiers admit this host",
 		Long: `signer keeps a CometBFT node's consensus key sealed to this host's TPM and is the
 node's remote signer: it dials the node's priv_validator_laddr. The TPM releases
 the key only in a measured state that the policy authority approved, once in a
@@ -54,7 +56,7 @@ Exit codes: 0 good, 1 refused, 2 wrong usage, 3 could not tell.`,
 	f.StringVar(&over.Address, "address", "", "override signer.address: the node's priv_validator_laddr, unix:///path or tcp://host:port")
 	f.StringArrayVar(&over.Callers, "caller", nil, "override signer.callers: a user (unix) or node id (tcp) that may use the key")
 	cmd.AddCommand(newSignerCreate(o), newSignerImport(o), newSignerStatus(o), newSignerPredict(o), newSignerApprove(o),
-		newSignerGrant(o), newSignerAccept(o), newSignerKeygen(o))
+		newSignerGrant(o), newSignerAccept(o), newSignerKeygen(o), newSignerRotate(o), newSignerRaise(o), newSignerRecover(o))
 	return cmd
 }
 

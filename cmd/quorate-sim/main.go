@@ -79,6 +79,6 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return ended{err, exitUsage, "see: " + cmd.CommandPath() + " --help"}
 	})
-	root.AddCommand(attackCommand(), benchCommand(), catalogueCommand(), demoCommand(), mutateCommand(), realbootCommand())
+	root.AddCommand(attackCommand(), benchCommand(), catalogueCommand(), demoCommand(), ledgerCommand(), mutateCommand(), realbootCommand())
 	return root
 }

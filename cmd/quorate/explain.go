@@ -10,6 +10,8 @@ import (
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/attestedtls"
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/agent/seal"
+	"github.com/quorate/quorate/agent/signer/permit"
 	"github.com/quorate/quorate/verifier/verdict"
 )
 
@@ -34,7 +36,7 @@ func allChecks() []checkView {
 	for _, c := range verdict.Checks() {
 		all = append(all, checkView{string(c.ID), c.Title, c.Protects, c.Got, c.Want, c.Remedy})
 	}
-	for _, c := range slices.Concat(admission.Checks(), power.Checks(), attestedtls.Checks()) {
+	for _, c := range slices.Concat(admission.Checks(), power.Checks(), attestedtls.Checks(), seal.Checks(), permit.Checks()) {
 		all = append(all, checkView{string(c.ID), c.Title, c.Protects, c.Got, c.Want, c.Remedy})
 	}
 	return all

@@ -42,6 +42,7 @@ const (
 	agentCore  Component = "agent"
 	keys       Component = "agent/key"
 	device     Component = "agent/device"
+	sealing    Component = "agent/seal"
 	admissions Component = "admission"
 	rosters    Component = "admission/roster"
 	links      Component = "admission/attestedtls"
@@ -71,7 +72,6 @@ type Part string
 const (
 	Console Part = "console" // policy administration and roll-out for people
 	Gates   Part = "gates"   // what ledgers ask before they let a node in
-	Signer  Part = "signer"  // a signing key that the TPM ties to its state
 )
 
 // Groups returns the whole catalogue.

@@ -31,7 +31,7 @@ var admissionRows = []Row{
 	{Number: 159, Name: "evidence from another connection", Refused: "quotes that name another TLS channel or another node key", By: by(quotes)},
 	{Number: 160, Name: "own evidence sent back", Refused: "between ledger nodes: the evidence of the one who asks", By: by(links)},
 	{Number: 161, Name: "credential carried off", Refused: "the agent's files without its TPM, and node keys in software", By: by(agentCore, enrolment)},
-	{Number: 162, Name: "credential that outlives the state", Refused: "by the TPM: signatures after a PCR changed", By: by(keys), Due: Signer},
+	{Number: 162, Name: "credential that outlives the state", Refused: "by the TPM: signatures after a PCR changed", By: by(sealing)},
 	{Number: 163, Name: "admission that is valid too long", Refused: "statements past their end, and lifetimes longer than the consortium takes", By: by(admissions)},
 	{Number: 164, Name: "statement from the future", Refused: "issue times ahead of the clock", By: by(admissions)},
 	{Number: 165, Name: "suspension that nobody sees", Refused: "bundles of nodes that the roster bars, and old rosters", By: by(admissions)},

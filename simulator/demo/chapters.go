@@ -50,30 +50,30 @@ func (d *demo) powerOn(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.machine(h.id, note)
+		d.machine(h.ID, note)
 	}
 	return nil
+}
+
+// newHost builds a machine of the simulated vendor and boots it.
+func (d *demo) newHost(ctx context.Context, name string, boot bootlog.Boot) (*site.Host, error) {
+	h, err := site.NewHost(ctx, member+"/"+name, filepath.Join(d.dir, name), d.site.ConsortiumFile(), d.site.Vendor)
+	if err != nil {
+		return nil, err
+	}
+	d.hosts = append(d.hosts, h)
+	return h, h.Boot(boot)
 }
 
 func (d *demo) join(ctx context.Context) error {
 	d.chapter("They enrol",
 		"Only the TPM that holds both the certified endorsement key and the new attestation key\ncan decrypt the verifier's challenge. No private key ever leaves a TPM.")
 	for _, h := range d.hosts {
-		var invitation struct {
-			Token string `json:"joinToken"`
-		}
-		if _, err := d.site.Quorate(ctx, &invitation, "node", "invite", h.id, "--pre-approve"); err != nil {
+		if err := h.Join(ctx, false, d.site); err != nil {
 			return err
 		}
-		file := filepath.Join(h.dir, "token")
-		if err := os.WriteFile(file, []byte(invitation.Token+"\n"), 0o600); err != nil {
-			return err
-		}
-		if err := d.site.Run(ctx, "quorate-agent", "join", "--config", h.config(), "--token-file", file); err != nil {
-			return err
-		}
-		d.command("quorate-agent join", h.id+": enrolled")
-		if err := h.run(ctx, d.site.Program("quorate-agent")); err != nil {
+		d.command("quorate-agent join", h.ID+": enrolled")
+		if err := h.RunAgent(ctx, d.site.Program("quorate-agent")); err != nil {
 			return err
 		}
 	}
@@ -84,14 +84,14 @@ func (d *demo) learnPolicy(ctx context.Context) error {
 	d.chapter("The members agree on a policy",
 		"It is learned from validator-1's evidence, read by a person, signed by an operator, and logged.\nWithout a policy nobody is admitted.")
 	first := d.hosts[0]
-	if _, err := d.await(ctx, first.id, "seen", func(n NodeView) bool { return n.Evidence != "" }); err != nil {
+	if _, err := d.await(ctx, first.ID, "seen", func(n NodeView) bool { return n.Evidence != "" }); err != nil {
 		return err
 	}
 	policy := filepath.Join(d.dir, "policy")
-	if _, err := d.site.Quorate(ctx, nil, "policy", "learn", first.id, "--out", policy, "--challenge-every", challengeEvery.String(), "--late-after", "30s"); err != nil {
+	if _, err := d.site.Quorate(ctx, nil, "policy", "learn", first.ID, "--out", policy, "--challenge-every", challengeEvery.String(), "--late-after", "30s"); err != nil {
 		return err
 	}
-	d.command("quorate policy learn", first.id+": images, kernel, initrd, command line, programs by digest")
+	d.command("quorate policy learn", first.ID+": images, kernel, initrd, command line, programs by digest")
 	if _, err := d.site.Quorate(ctx, nil, "policy", "approve", policy); err != nil {
 		return err
 	}
@@ -102,23 +102,23 @@ func (d *demo) learnPolicy(ctx context.Context) error {
 func (d *demo) decide(ctx context.Context) error {
 	d.chapter("Every machine proves itself", "A fresh nonce, one quote, the boot log and the list of programs: checked event by event.")
 	for _, h := range d.hosts[:3] {
-		n, err := d.await(ctx, h.id, "admitted", func(n NodeView) bool { return n.State == "admitted" && n.Serial > 0 })
+		n, err := d.await(ctx, h.ID, "admitted", func(n NodeView) bool { return n.State == "admitted" && n.Serial > 0 })
 		if err != nil {
 			return err
 		}
-		d.result.Admitted = append(d.result.Admitted, h.id)
-		d.admitted(h.id, fmt.Sprintf("admission %d", n.Serial))
+		d.result.Admitted = append(d.result.Admitted, h.ID)
+		d.admitted(h.ID, fmt.Sprintf("admission %d", n.Serial))
 	}
 	last := d.hosts[3]
-	n, err := d.await(ctx, last.id, "refused", func(n NodeView) bool { return n.found("boot.command-line") })
+	n, err := d.await(ctx, last.ID, "refused", func(n NodeView) bool { return n.found("boot.command-line") })
 	if err != nil {
 		return err
 	}
-	d.refused(last.id, "not admitted; it gets no vote")
+	d.refused(last.ID, "not admitted; it gets no vote")
 	f := n.first("boot.command-line")
-	d.result.Refused = []Verdict{{ID: last.id, Check: f.Check, Got: f.Got}}
+	d.result.Refused = []Verdict{{ID: last.ID, Check: f.Check, Got: f.Got}}
 	d.finding(f)
-	d.more("quorate node explain " + last.id)
+	d.more("quorate node explain " + last.ID)
 	return nil
 }
 
@@ -134,13 +134,13 @@ func (n NodeView) first(check string) Finding {
 	return n.Findings[i]
 }
 
-func (d *demo) bundleFile() string { return filepath.Join(d.hosts[2].dir, "state", "admission.bundle") }
+func (d *demo) bundleFile() string { return d.hosts[2].Bundle() }
 
 func (d *demo) showAdmission(ctx context.Context) error {
 	victim := d.hosts[2]
 	d.chapter("What a ledger sees",
 		"The node carries a bundle: the verifier's signed statement and the proof that it is in the journal.\nA ledger checks it offline, in microseconds, before it gives the node power.")
-	if err := site.Poll(ctx, func() bool { _, err := os.Stat(d.bundleFile()); return err == nil }, victim.agent); err != nil {
+	if err := site.Poll(ctx, func() bool { _, err := os.Stat(d.bundleFile()); return err == nil }, victim.Agent()); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(d.bundleFile())
@@ -151,7 +151,7 @@ func (d *demo) showAdmission(ctx context.Context) error {
 	if err := d.verify(ctx, &d.result.Bundle.Before); err != nil {
 		return err
 	}
-	d.command("quorate admission verify", victim.id+": "+d.result.Bundle.Before)
+	d.command("quorate admission verify", victim.ID+": "+d.result.Bundle.Before)
 	if d.result.Bundle.Before != "verified" {
 		return errors.New("the bundle of an admitted node does not verify")
 	}
@@ -160,7 +160,7 @@ func (d *demo) showAdmission(ctx context.Context) error {
 
 // verify checks the victim's bundle offline, with further arguments.
 func (d *demo) verify(ctx context.Context, verdict *string, args ...string) error {
-	n, err := d.node(ctx, d.hosts[2].id)
+	n, err := d.node(ctx, d.hosts[2].ID)
 	if err != nil {
 		return err
 	}
@@ -182,25 +182,25 @@ func (d *demo) verify(ctx context.Context, verdict *string, args ...string) erro
 func (d *demo) attack(ctx context.Context) error {
 	victim := d.hosts[2]
 	d.chapter("An attack",
-		"Somebody breaks into "+victim.id+" and starts "+miner+". The kernel measures it before it runs.")
+		"Somebody breaks into "+victim.ID+" and starts "+miner+". The kernel measures it before it runs.")
 	if err := victim.Exec(miner, sha256.Sum256([]byte("miner"))); err != nil {
 		return err
 	}
 	began := time.Now()
-	n, err := d.await(ctx, victim.id, "suspended", func(n NodeView) bool { return n.State == "suspended" })
+	n, err := d.await(ctx, victim.ID, "suspended", func(n NodeView) bool { return n.State == "suspended" })
 	if err != nil {
 		return err
 	}
 	elapsed := time.Since(began)
 	d.result.Suspension = Suspension{Program: miner, Seconds: elapsed.Round(10 * time.Millisecond).Seconds()}
-	d.suspended(victim.id, fmt.Sprintf("%.1f s later (challenges every %s)", elapsed.Seconds(), challengeEvery))
+	d.suspended(victim.ID, fmt.Sprintf("%.1f s later (challenges every %s)", elapsed.Seconds(), challengeEvery))
 	f := n.first("runtime.ima-unlisted")
 	d.finding(f)
 	path, _, _ := strings.Cut(f.Got, " ")
 	if path != miner {
 		return fmt.Errorf("suspended for %q, not for %s", f.Got, miner)
 	}
-	d.result.Suspended = []Verdict{{ID: victim.id, Check: f.Check, Got: f.Got, Path: path}}
+	d.result.Suspended = []Verdict{{ID: victim.ID, Check: f.Check, Got: f.Got, Path: path}}
 	return nil
 }
 
@@ -213,7 +213,7 @@ func (d *demo) rosterRefuses(ctx context.Context) error {
 			return false
 		}
 		text, err := os.ReadFile(roster)
-		return err == nil && strings.Contains(string(text), d.hosts[2].id+" suspended ")
+		return err == nil && strings.Contains(string(text), d.hosts[2].ID+" suspended ")
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for the roster: %w", err)
@@ -221,7 +221,7 @@ func (d *demo) rosterRefuses(ctx context.Context) error {
 	if err := d.verify(ctx, &d.result.Bundle.After, "--roster", roster); err != nil {
 		return err
 	}
-	d.command("quorate admission verify --roster", d.hosts[2].id+": "+d.result.Bundle.After+"\n"+d.result.Bundle.Reason)
+	d.command("quorate admission verify --roster", d.hosts[2].ID+": "+d.result.Bundle.After+"\n"+d.result.Bundle.Reason)
 	if d.result.Bundle.After != "refused" {
 		return errors.New("the roster did not refuse the suspended node's bundle")
 	}

@@ -93,7 +93,7 @@ type demo struct {
 	*teller
 	dir    string
 	site   *site.Site
-	hosts  []*host
+	hosts  []*site.Host
 	result Result
 	began  time.Time
 }
@@ -130,7 +130,7 @@ func (d *demo) tell(ctx context.Context) error {
 
 func (d *demo) close() {
 	for _, h := range d.hosts {
-		h.close()
+		h.Close()
 	}
 	if d.site != nil {
 		d.site.Close()
@@ -186,7 +186,7 @@ func (d *demo) await(ctx context.Context, id, what string, wanted func(NodeView)
 
 func (d *demo) finish(ctx context.Context) error {
 	for _, h := range d.hosts {
-		n, err := d.node(ctx, h.id)
+		n, err := d.node(ctx, h.ID)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/simulator/site"
 	"github.com/quorate/quorate/simulator/swtpm"
 )
 
@@ -17,10 +18,8 @@ import (
 func build(t *testing.T) string {
 	t.Helper()
 	bin := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", bin+"/", "../../cmd/quorate", "../../cmd/quorate-agent", "../../cmd/quorate-verifier")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := site.Build(t.Context(), bin); err != nil {
+		t.Fatal(err)
 	}
 	return bin
 }

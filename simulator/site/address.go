@@ -10,10 +10,14 @@ import (
 // bound: a port that the kernel chose on a random host of 127.0.0.0/8. On
 // 127.0.0.1 itself the next outgoing connection of any process may take the port.
 func FreeAddress() (string, error) {
-	host := fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), 1+rand.IntN(254), 1+rand.IntN(254))
-	l, err := net.Listen("tcp", host)
+	l, err := net.Listen("tcp", net.JoinHostPort(LoopbackHost(), "0"))
 	if err != nil {
 		return "", fmt.Errorf("find a free address: %w", err)
 	}
 	return l.Addr().String(), l.Close()
+}
+
+// LoopbackHost returns a random host of 127.0.0.0/8 but not 127.0.0.1.
+func LoopbackHost() string {
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), 1+rand.IntN(254), 1+rand.IntN(254))
 }

@@ -13,9 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/simulator/vendorca"
 )
 
@@ -28,6 +30,7 @@ type Options struct {
 	Member     string // the member who runs it
 	Consortium string // the consortium's name
 	LedgerID   string
+	Genesis    admission.Digest // of the ledger's genesis document; one of its id if zero
 }
 
 // Site is a running verifier with a trust bundle of one simulated TPM vendor.
@@ -59,10 +62,15 @@ func (s *Site) Program(name string) string { return filepath.Join(s.Bin, name) }
 // ConsortiumFile returns the path of the consortium file.
 func (s *Site) ConsortiumFile() string { return s.Path("verifier/consortium.yaml") }
 
+// OperatorKey returns the path of the operator's key.
+func (s *Site) OperatorKey() string { return s.Path("verifier/keys/operator.key") }
+
 // makeVendor writes the trust bundle: one vendor, whose TPMs are for tests.
 func (s *Site) makeVendor(context.Context) (err error) {
-	if s.Vendor, err = vendorca.New(vendorca.Options{Now: time.Now()}); err != nil {
-		return err
+	if s.Vendor == nil {
+		if s.Vendor, err = vendorca.New(vendorca.Options{Now: time.Now()}); err != nil {
+			return err
+		}
 	}
 	folder := s.Path("trust/test-virtual")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -95,7 +103,7 @@ func (s *Site) serve(ctx context.Context) (err error) {
 // file before the verifier can bind them.
 func (s *Site) findPorts(context.Context) error {
 	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(s.Host, "0"))
 		if err != nil {
 			return err
 		}
@@ -106,16 +114,19 @@ func (s *Site) findPorts(context.Context) error {
 }
 
 func (s *Site) initialise(ctx context.Context) error {
-	genesis := sha256.Sum256([]byte("genesis of " + s.LedgerID))
+	if s.Genesis.IsZero() {
+		s.Genesis = sha256.Sum256([]byte("genesis of " + s.LedgerID))
+	}
 	_, err := s.run(ctx, "quorate-verifier", "init", "--dir", s.Path("verifier"), "--name", s.Verifier, "--member", s.Member,
-		"--consortium", s.Consortium, "--ledger-id", s.LedgerID, "--genesis", fmt.Sprintf("sha256:%x", genesis),
+		"--consortium", s.Consortium, "--ledger-id", s.LedgerID, "--genesis", s.Genesis.String(),
 		"--attest", fmt.Sprintf("%s:%d", s.Host, s.Ports[0]), "--enroll", fmt.Sprintf("%s:%d", s.Host, s.Ports[1]),
 		"--trust", s.Path("trust"), "--test")
 	return err
 }
 
+// startVerifier starts the verifier, for the first time or after Kill.
 func (s *Site) startVerifier(ctx context.Context) error {
-	log, err := os.Create(s.Path("verifier.log"))
+	log, err := os.OpenFile(s.Path("verifier.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -130,13 +141,22 @@ func (s *Site) startVerifier(ctx context.Context) error {
 
 func (s *Site) listening() bool {
 	for _, port := range s.Ports {
-		conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(s.Host, strconv.Itoa(port)), time.Second)
 		if err != nil {
 			return false
 		}
 		_ = conn.Close() // nothing was said on it
 	}
 	return true
+}
+
+// Kill ends the verifier without warning, as a crash does.
+func (s *Site) Kill() { s.verifier.Stop() }
+
+// Restart starts the verifier again, with what its folder holds.
+func (s *Site) Restart(ctx context.Context) error {
+	s.verifier.Stop()
+	return s.startVerifier(ctx)
 }
 
 // Close stops the verifier in an orderly way, or by force after five seconds.
@@ -149,7 +169,7 @@ func (s *Site) Close() {
 // run runs one program and returns what it printed.
 func (s *Site) run(ctx context.Context, program string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, s.Program(program), args...)
-	cmd.Env = append(os.Environ(), "QUORATE_CONSORTIUM="+s.ConsortiumFile(), "QUORATE_KEY="+s.Path("verifier/keys/operator.key"))
+	cmd.Env = append(os.Environ(), "QUORATE_CONSORTIUM="+s.ConsortiumFile(), "QUORATE_KEY="+s.OperatorKey())
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -206,6 +226,11 @@ func Poll(ctx context.Context, condition func() bool, watched ...*Process) error
 		}
 	}
 	return nil
+}
+
+// Output runs one of the programs to its end and returns what it printed.
+func (s *Site) Output(ctx context.Context, program string, args ...string) ([]byte, error) {
+	return s.run(ctx, program, args...)
 }
 
 // Run runs one of the programs to its end.

@@ -58,14 +58,14 @@ func (c Clock) follow(previous Clock) (Transition, error) {
 	back := c.Milliseconds < previous.Milliseconds
 	step := previous.Milliseconds - c.Milliseconds // meaningful only if back
 	switch {
-	case order < 0, order == 0 && back, order > 0 && back && (c.Safe || step > maxUnsafeStep):
-		return 0, verdict.Refuse(verdict.QuoteRollback, "quote", c.describe(), "not before "+previous.describe())
+	case order < 0, order == 0 && back, back && (c.Safe || step > maxUnsafeStep):
+		return FirstEpoch, verdict.Refuse(verdict.QuoteRollback, "quote", c.describe(), "not before "+previous.describe())
 	case order == 0:
 		return SameEpoch, nil
 	case c.Epoch.Reset == previous.Epoch.Reset:
 		return Restarted, nil
 	case c.BootID != "" && c.BootID == previous.BootID:
-		return 0, verdict.Refuse(verdict.QuoteResetWithoutBoot, "quote",
+		return FirstEpoch, verdict.Refuse(verdict.QuoteResetWithoutBoot, "quote",
 			fmt.Sprintf("epoch %v after %v, both in boot %s", c.Epoch, previous.Epoch, c.BootID), "another boot id")
 	}
 	return Rebooted, nil

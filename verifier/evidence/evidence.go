@@ -91,7 +91,7 @@ func checkPCRs(pcrs []int) error {
 		return fmt.Errorf("evidence: %d PCRs asked for, at least 0 to 14 are needed", len(pcrs))
 	}
 	for i, pcr := range pcrs {
-		if i < bootPCRs && pcr != i || i > 0 && pcr <= pcrs[i-1] || pcr > maxPCR {
+		if pcr != i || pcr > maxPCR {
 			return fmt.Errorf("evidence: PCRs %v are not 0 to 14 and perhaps %d, ascending", pcrs, maxPCR)
 		}
 	}

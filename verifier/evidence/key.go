@@ -142,7 +142,7 @@ func (k *AK) parseRSA(r *reader) error {
 		return refuseKey(fmt.Sprintf("exponent %d", exponent), "65537")
 	}
 	n := new(big.Int).SetBytes(modulus)
-	if bits < minRSA || bits > maxRSA || bits%8 != 0 || len(modulus) != bits/8 || n.BitLen() != bits || n.Bit(0) == 0 {
+	if bits < minRSA || bits > maxRSA || len(modulus) != bits/8 || n.BitLen() != bits || n.Bit(0) == 0 {
 		return refuseKey(fmt.Sprintf("a modulus of %d bits for %d", n.BitLen(), bits), "an odd modulus of 2048 to 4096 bits, as declared")
 	}
 	k.rsa = &rsa.PublicKey{N: n, E: publicExponent}

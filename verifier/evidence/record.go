@@ -161,9 +161,10 @@ func challengeRecord(c binding.Challenge) Challenge {
 
 func (c Challenge) challenge() (binding.Challenge, error) {
 	out := binding.Challenge{Verifier: c.Verifier, Beacon: binding.Beacon{Height: c.Height}}
-	if copy(out.Nonce[:], c.Nonce) != len(c.Nonce) || len(c.Nonce) != len(out.Nonce) || len(c.Exporter) != len(out.Exporter) {
+	if len(c.Nonce) != len(out.Nonce) || len(c.Exporter) != len(out.Exporter) {
 		return out, errors.New("evidence: a recorded challenge with a nonce or exporter of a wrong size")
 	}
+	copy(out.Nonce[:], c.Nonce)
 	copy(out.Exporter[:], c.Exporter)
 	if len(c.Block) != 0 && len(c.Block) != len(out.Beacon.Hash) {
 		return out, errors.New("evidence: a recorded challenge with a block hash of a wrong size")

@@ -53,6 +53,7 @@ func damages(n *yaml.Node) []damage {
 			damage{"text", becomes(scalar("x", "!!str", 0))})
 	case yaml.MappingNode:
 		all = append(all, damage{"empty", func(n *yaml.Node) { n.Content = nil }},
+			damage{"empty and anchored", func(n *yaml.Node) { n.Content, n.Anchor = nil, "a" }},
 			damage{"unknown key", func(n *yaml.Node) {
 				n.Content = append(slices.Clone(n.Content), scalar("zz"+strings.Repeat("z", 100), "!!str", 0), scalar("x", "!!str", 0))
 			}},
@@ -126,8 +127,8 @@ func parseManifest(text []byte) (interface{ Print() []byte }, error) { return Pa
 
 // replacements are put in place of a part of the full policy.
 var replacements = []struct {
-	old          string
-	replacements []string
+	old    string
+	values []string
 }{
 	{"version: 3", []string{"version: 0", "version: 1", "version: 2147483647", "version: 2147483648", "version: 99999999999999999999", "version: +3", "version: 03", "version: -3"}},
 	{"name: validators", []string{
@@ -137,7 +138,7 @@ var replacements = []struct {
 	}},
 	{"{STM: 1.769, IFX: 7.85}", []string{
 		"{A: 1.2}", "{Z: 1.2}", "{a: 1.2}", "{z: 1.2}", "{'0': 1.2}", "{'9': 1.2}", "{'@': 1.2}", "{'[': 1.2}", "{'`': 1.2}", "{'{': 1.2}", "{'/': 1.2}", "{':': 1.2}", "{'': 1.2}", "{ABCDEFGH: 1.2}", "{ABCDEFGHI: 1.2}",
-		"{A: 1}", "{A: 1.2.3.4}", "{A: 1.2.3.4.5}", "{A: 65535.65535}", "{A: 65536.0}", "{A: 01.0}", "{A: 0.0}", "{A: null}", "{A: 1.2, A: 1.3}", "{A: 1.2.0.5}", "{A: '1.2.0'}", "{A-: 1.2}", "{-A: 1.2}", "{A-: x}",
+		"{A: 1}", "{A: 1.2.3.4}", "{A: 1.2.3.4.5}", "{A: 65535.65535}", "{A: 65536.0}", "{A: 01.0}", "{A: 0.0}", "{A: null}", "{A: 1.2, A: 1.3}", "{A: 1.2.0.5}", "{A: '1.2.0'}", "{&k A: x}", "{A-: 1.2}", "{-A: 1.2}", "{A-: x}",
 	}},
 	{`"root=/dev/vda2 ro ima_policy=tcb lockdown=integrity"`, []string{
 		`"` + strings.Repeat("a", 4096) + `"`, `"` + strings.Repeat("a", 4097) + `"`, `"a\tb"`, `"a\x7fb"`, `"a\u007eb"`, `" "`, `"a\ufffdb"`, `"<&>"`, `7`, "\"\\x1f\"", "\"\\x80\"",
@@ -159,13 +160,13 @@ var replacements = []struct {
 	{"mode: enforce\n  classes", []string{"mode: warn\n  classes"}}, {"mode: enforce\n  required", []string{"mode: warn\n  required"}}, {"required: true\n  pk", []string{"required: false\n  pk"}},
 	{"mode: enforce\n  profile", []string{"mode: warn\n  profile"}}, {"mode: enforce\n    required", []string{"mode: warn\n    required", "required"}}, {"required: true\n    manifests", []string{"required: false\n    manifests", "manifests"}},
 	{"profile: [shim-grub, uki]", []string{"profile: uki", "profile: [uki, uki]", "profile: [uki, shim-grub, efi-stub, grub, systemd-boot]", "profile: x"}},
-	{"roles: [validator, sentry]", []string{"roles: [b, a]", "roles: [a, a, b, a]"}},
+	{"roles: [validator, sentry]", []string{"roles: [&a x, *a]", "roles: &a []", "roles: [b, a]", "roles: [a, a, b, a]"}},
 }
 
 // manifestValues are put in place of a part of the manifest.
 var manifestValues = []struct {
-	old          string
-	replacements []string
+	old    string
+	values []string
 }{
 	{"status: good", []string{
 		"status: good\nsince: 2026-01-01T00:00:00Z", "status: outdated", "status: outdated\nsince: 2026-01-01T00:00:00Z", "status: revoked\nsince: 1970-01-01T00:00:00Z", "status: revoked\nsince: 1969-12-31T23:59:59Z", "status: revoked\nsince: 1971-01-01T00:00:00Z",
@@ -221,7 +222,7 @@ func TestAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range replacements {
-		for _, value := range row.replacements {
+		for _, value := range row.values {
 			tell(&out, fmt.Sprintf("policy, %.60q", value), edit(t, ruleless, row.old, value), string(p.Print()), parsePolicy)
 		}
 	}
@@ -230,7 +231,7 @@ func TestAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range manifestValues {
-		for _, value := range row.replacements {
+		for _, value := range row.values {
 			tell(&out, fmt.Sprintf("manifest, %.60q", value), edit(t, manifestText, row.old, value), string(m.Print()), parseManifest)
 		}
 	}

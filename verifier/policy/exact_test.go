@@ -561,3 +561,58 @@ func TestUsesAreDistinct(t *testing.T) {
 		t.Errorf("used are %v", slices.Sorted(maps.Keys(seen)))
 	}
 }
+
+// Rows that share a tag are told apart by path and digest, on every way in.
+func TestTableTellsRowsOfOneTag(t *testing.T) {
+	one, two := [32]byte{1}, [32]byte{2}
+	t1 := newFileTable(4, func(visit func(fileEntry)) {
+		for i, path := range []string{"/a/x", "/a/y", "/b/x", "/a/x"} {
+			visit(fileEntry{path, [][32]byte{one, one, one, two}[i], uint16(i + 1)})
+		}
+	})
+	for _, path := range []string{"/a/x", "/a/y", "/b/x", "/b/y"} {
+		_, tag := t1.first([]byte(path))
+		forged := *t1
+		forged.slots = slices.Clone(t1.slots)
+		for i := range forged.slots {
+			if forged.slots[i].row != 0 {
+				forged.slots[i].tag = tag
+			}
+		}
+		for _, digest := range [][32]byte{one, two} {
+			var want uint16
+			for i, row := range []string{"/a/x", "/a/y", "/b/x", "/a/x"} {
+				if row == path && digest == [][32]byte{one, one, one, two}[i] {
+					want = uint16(i + 1)
+				}
+			}
+			var found [Batch]uint16
+			forged.lookupAll([][]byte{[]byte(path)}, [][]byte{digest[:]}, found[:])
+			if got := forged.lookup([]byte(path), digest[:]); got != want || found[0] != want {
+				t.Errorf("%s with %x: %d and %d, want %d", path, digest[0], got, found[0], want)
+			}
+		}
+		if got, want := len(forged.digests([]byte(path), 9)), map[string]int{"/a/x": 2, "/a/y": 1, "/b/x": 1}[path]; got != want {
+			t.Errorf("%s has %d digests", path, got)
+		}
+	}
+}
+
+// What is wrong with a whole text is about no line.
+func TestProblemsOfWholeTexts(t *testing.T) {
+	for _, text := range []string{"", "\xff", "a: 'b", "a: b\n---\nc: d\n"} {
+		_, err := Parse([]byte(text))
+		var e *Error
+		if !errors.As(err, &e) || e.Problems[0].Line != 0 {
+			t.Errorf("%q: %+v", text, err)
+		}
+	}
+}
+
+// A structure of the facts' own type reads everything.
+func TestReadsOfStructures(t *testing.T) {
+	r := reads{}
+	if _, err := (&compiler{}).compile("type(policy.BootFacts{}) == type(policy.TPMFacts{}) || tpm.class == ''", r); err != nil || !r.everything() {
+		t.Errorf("%v, %v", r, err)
+	}
+}

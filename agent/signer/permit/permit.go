@@ -59,6 +59,50 @@ type Facts struct {
 	Admission *admission.Admission
 	Unusable  string // why there is no Admission, if known
 	Standing  Standing
+	Ledger    Ledger
+	Good      time.Time // when the host last was admitted; zero if not since the start
+}
+
+// Ledger is what the gate beside the node says of the key. The zero value says
+// nothing.
+type Ledger struct {
+	Asked  time.Time // when the gate answered
+	Height uint64
+	Moved  time.Time // since when it has been at that height
+	Power  int64     // that consensus gives to the key
+	Frozen bool      // so many members lapsed that the gate lets nobody go
+}
+
+// A gate's answer counts for a moment. Judging is how long the ledger may take to
+// decide about a host that is no longer admitted: to take its power away, or to
+// freeze its set because too many are in that case. A ledger stands when its
+// height has not changed for many times the pause between blocks.
+const (
+	maxAnswerAge = 5 * time.Second
+	Judging      = 10 * time.Second
+	StandsAfter  = 10 * time.Second
+)
+
+// Next returns what is known after another answer of the gate.
+func (l Ledger) Next(height uint64, power int64, frozen bool, now time.Time) Ledger {
+	moved := l.Moved
+	if height != l.Height || moved.IsZero() {
+		moved = now
+	}
+	return Ledger{now, height, moved, power, frozen}
+}
+
+// needs reports whether the ledger counts on the key of a host that is no longer
+// admitted, and was until good: it has had no time to judge, it has frozen its set
+// because too few of it are admitted, or it stands. A ledger that goes on without
+// the key needs it for nothing.
+//
+// Time to judge matters most. If all signers refused in one moment, no vote would
+// be left to carry the block in which the gate freezes its set, and a node does
+// not ask again for a vote that was refused.
+func (l Ledger) needs(good, now time.Time) bool {
+	asked := l.Power > 0 && now.Sub(l.Asked) <= maxAnswerAge
+	return asked && (l.Frozen || now.Sub(l.Moved) > StandsAfter || now.Sub(good) <= Judging)
 }
 
 // Verdicts are the verifiers' last decisions about this host, as its agent
@@ -83,7 +127,7 @@ type Standing struct {
 // one of them alone cannot stop it, and neither does an outage of any number.
 func (s Standing) Next(v Verdicts) Standing {
 	switch {
-	case v.Needed < 1 || v.Verifiers < v.Needed:
+	case v.Needed < 1:
 		return Standing{true, "no verifiers"}
 	case v.Refuse > v.Verifiers-v.Needed:
 		return Standing{true, v.Reason}
@@ -98,12 +142,23 @@ func Decide(f Facts, now time.Time) *Refusal {
 	switch {
 	case !f.Released:
 		return &Refusal{Sealed, f.Withheld, "a key that the TPM released", "mend what is named; the signer goes on trying"}
-	case f.Looked.IsZero() || now.Sub(f.Looked) > MaxBlind || f.Looked.After(now.Add(MaxBlind)):
+	case now.Sub(f.Looked) > MaxBlind || f.Looked.After(now.Add(MaxBlind)):
 		return &Refusal{Blind, "PCRs last read at " + f.Looked.Format(time.RFC3339), fmt.Sprintf("within %s", MaxBlind), "see that the TPM answers"}
 	case !f.Measured:
 		return &Refusal{Moved, "PCRs other than approved", "the state in which the key was released", "reboot the host into an approved system"}
 	case !f.Saved:
 		return &Refusal{Unsaved, "the signing state could not be written", "a state directory with room", "free space in the state directory"}
+	}
+	refusal := Admitted(f, now)
+	if refusal != nil && f.Ledger.needs(f.Good, now) {
+		return nil
+	}
+	return refusal
+}
+
+// Admitted returns nil if verifiers admit the host, or why not.
+func Admitted(f Facts, now time.Time) *Refusal {
+	switch {
 	case f.Standing.Suspended:
 		return &Refusal{Suspended, f.Standing.Reason, "verdicts of enough verifiers that admit", "see `quorate-agent status`; mend what it names and reboot"}
 	case f.Admission == nil:
