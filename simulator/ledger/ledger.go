@@ -45,7 +45,11 @@ const commitPause = 300 * time.Millisecond
 type Setup struct {
 	Bin, Dir string
 	Pace     site.Timing
+	Odd      string // folder of other programs for the odd machine; empty: it has the same
 }
+
+// odd is the machine that may have other programs.
+const odd = 1
 
 // Ledger is the running network.
 type Ledger struct {
@@ -73,12 +77,13 @@ func (l *Ledger) path(elements ...string) string {
 	return filepath.Join(append([]string{l.Dir}, elements...)...)
 }
 
-func (l *Ledger) program(name string) string { return filepath.Join(l.Bin, name) }
-
 func (l *Ledger) makeChain(context.Context) (err error) {
 	l.Chain, err = chain.New(chain.Options{
 		Bin: l.Bin, Dir: l.path("nodes"), ID: chainID, Nodes: machines, Founders: founders, Commit: commitPause,
 	})
+	if err == nil && l.Odd != "" {
+		l.Chain.Nodes[odd].Bin = l.Odd
+	}
 	return err
 }
 

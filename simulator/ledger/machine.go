@@ -53,7 +53,7 @@ func (m *Machine) writeSigner() error {
 }
 
 func (m *Machine) service(name, program string, args ...string) *site.Service {
-	return &site.Service{Program: m.l.program(program), Args: append(args, "--config", m.Config()), Log: filepath.Join(m.Dir, name+".log")}
+	return &site.Service{Program: filepath.Join(m.Node.Bin, program), Args: append(args, "--config", m.Config()), Log: filepath.Join(m.Dir, name+".log")}
 }
 
 // signer runs a command about the consensus key.
