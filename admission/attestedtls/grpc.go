@@ -47,7 +47,7 @@ func attested(c *Conn, err error) (net.Conn, credentials.AuthInfo, error) {
 
 // Info implements credentials.TransportCredentials.
 func (transport) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.

@@ -298,6 +298,7 @@ func TestAdoption(t *testing.T) {
 		adoption.Validators = append(adoption.Validators, power.Power{Key: "ed25519:" + b64(keyOf(i)), Power: 10})
 	}
 	var bare []byte
+	var err error
 	for h := range int64(3) {
 		res, err := r.app.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{Height: h + 1, Txs: [][]byte{[]byte("a=1")}})
 		if err != nil {
@@ -315,7 +316,17 @@ func TestAdoption(t *testing.T) {
 	if _, err := r.gate.Info(ctx, &abci.RequestInfo{}); err == nil {
 		t.Fatal("adopted at another height")
 	}
+	later := r.schedule.At(1)
+	later.From, later.Window = 4, 7 // from the first block behind the gate
+	if r.schedule, err = power.NewSchedule(r.schedule.At(1), later); err != nil {
+		t.Fatal(err)
+	}
+	r.boot()
 	r.gate.Adopt = adoption
+	if _, err := r.gate.Info(ctx, &abci.RequestInfo{}); err != nil {
+		t.Fatal(err)
+	}
+	r.boot() // before the first block
 	info, err := r.gate.Info(ctx, &abci.RequestInfo{})
 	if err != nil || info.LastBlockHeight != 3 || !bytes.Equal(info.LastBlockAppHash, bare) {
 		t.Fatalf("%v %v, want the application's own hash", info, err)

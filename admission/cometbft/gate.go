@@ -107,7 +107,7 @@ func (g *Gate) at(res *abci.ResponseInfo) (*record, error) {
 	if !bytes.Equal(rec.inner, res.LastBlockAppHash) {
 		return nil, fmt.Errorf("gate: height %d: the application's hash is %X, the gate remembers %X: they are of different chains", height, res.LastBlockAppHash, rec.inner)
 	}
-	if want := g.Schedule.At(height).Text(); rec.state.RulesText() != want {
+	if want := g.Schedule.At(rec.decided()).Text(); rec.state.RulesText() != want {
 		return nil, fmt.Errorf("gate: height %d was decided by other rules than those configured for it:\n  %s\nconfigured:\n  %s", height, rec.state.RulesText(), want)
 	}
 	if g.current == nil {

@@ -24,7 +24,7 @@ func (n *network) bind(h *host) []byte {
 	n.Helper()
 	text, err := power.Command{
 		Consortium: n.Network.Name, Ledger: n.Ledger, Action: power.Peer, Subject: h.id + "=" + string(h.nodeKey.ID()),
-		NotAfter: time.Now().Add(time.Hour).Truncate(time.Second),
+		NotAfter: time.Now().Add(time.Hour).Truncate(time.Second), Number: uint64(time.Now().UnixNano()),
 	}.Marshal()
 	if err != nil {
 		n.Fatal(err)

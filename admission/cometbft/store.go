@@ -30,6 +30,15 @@ type record struct {
 	adopted bool // the height was decided without a gate: its hash is the application's own
 }
 
+// decided is the height whose rules the state was made by: an adopted state by
+// those of the first block behind the gate.
+func (r *record) decided() uint64 {
+	if r.adopted {
+		return r.state.Height() + 1
+	}
+	return r.state.Height()
+}
+
 // hash is the application hash of the height: the root over the application's
 // hash and the root over the gate's state.
 func (r *record) hash() []byte {

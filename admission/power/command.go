@@ -40,7 +40,7 @@ type Command struct {
 	Action     string
 	Subject    string
 	NotAfter   time.Time // it cannot be carried out later; whole seconds
-	Number     uint64    // makes a command that is given twice another one
+	Number     uint64    // a member's own commands (release, peer) ascend; others may have any
 }
 
 // Marshal returns the text that operators sign.
@@ -109,9 +109,9 @@ func validSubject(action, subject string) bool {
 
 func isCommand(tx []byte) bool { return bytes.HasPrefix(tx, []byte(commandHeader+"\n")) }
 
-// command carries out a command, after these checks: it is about this ledger,
-// its time has not passed, it was not carried out before, and administrators of
-// enough members signed it.
+// command carries out a command, after these checks: administrators signed it, it
+// is about this ledger, its time has not passed, it was signed for enough members
+// or the one concerned, and it was not carried out before.
 func (r *run) command(tx []byte) error {
 	if len(tx) > maxCommand {
 		return refuse(Malformed, "", num(uint64(len(tx)))+" bytes", "at most "+num(maxCommand))
@@ -124,20 +124,15 @@ func (r *run) command(tx []byte) error {
 	if err != nil {
 		return err
 	}
-	digest := digestOf(text)
-	_, done := r.commands[digest]
 	switch {
 	case c.Consortium != r.rules.Consortium.Name || c.Ledger != r.rules.Consortium.Ledger:
 		return refuse(OtherLedger, "command", c.Consortium+" "+c.Ledger.ID, r.rules.Consortium.Name+" "+r.rules.Consortium.Ledger.ID)
 	case !r.time.Before(c.NotAfter) || c.NotAfter.Sub(r.time) > MaxCommandLife:
 		return refuse(Untimely, "not-after", formatTime(c.NotAfter), "within "+MaxCommandLife.String()+" after "+formatTime(r.time))
-	case done:
-		return refuse(Known, "command", digest.String(), "a command that was not carried out yet")
 	}
-	if err := r.carryOut(c, members); err != nil {
+	if err := r.carryOut(c, digestOf(text), members); err != nil {
 		return err
 	}
-	r.commands[digest] = c.NotAfter
 	r.event("command", [2]string{"action", c.Action}, [2]string{"subject", c.Subject}, [2]string{"members", strings.Join(members, ",")})
 	return nil
 }
@@ -164,24 +159,49 @@ func (r *run) signers(tx []byte) ([]byte, []string, error) {
 	return []byte(n.Text), slices.Sorted(maps.Keys(members)), nil
 }
 
-func (r *run) carryOut(c Command, members []string) error {
+func (r *run) carryOut(c Command, digest admission.Digest, members []string) error {
+	all := len(r.rules.Consortium.Members)
 	switch c.Action {
-	case RetireVerifier, RetirePolicy:
-		return r.need(members, r.rules.Consortium.Approvals.Policy, func() error { r.retire(c.Subject); return nil })
+	case RetirePolicy: // those who can make another one
+		return r.together(c, digest, members, r.rules.Consortium.Approvals.Policy, func() error { r.retire(c.Subject); return nil })
+	case RetireVerifier:
+		return r.together(c, digest, members, all/2+1, func() error { r.retire(c.Subject); return nil })
 	case Extend:
-		return r.need(members, 2*len(r.rules.Consortium.Members)/3+1, r.extend)
+		return r.together(c, digest, members, 2*all/3+1, r.extend)
 	case Release:
-		return r.release(c.Subject, members)
+		return r.release(c, members)
 	default: // Peer; Marshal knows no other
-		return r.peer(c.Subject, members)
+		return r.peer(c, members)
 	}
 }
 
-func (r *run) need(members []string, n int, act func() error) error {
+// together carries out what takes several members, once: the state remembers the
+// command until its end.
+func (r *run) together(c Command, digest admission.Digest, members []string, n int, act func() error) error {
 	if n < 1 || len(members) < n {
 		return refuse(TooFew, "signatures", num(uint64(len(members)))+" members", num(uint64(n)))
 	}
-	return act()
+	if _, done := r.commands[digest]; done {
+		return refuse(Known, "command", digest.String(), "a command that was not carried out yet")
+	}
+	if err := act(); err != nil {
+		return err
+	}
+	r.commands[digest] = c.NotAfter
+	return nil
+}
+
+// alone checks that the node's own member signed, and that the command is newer
+// than its latest one: a member alone must not make the state grow.
+func (r *run) alone(c Command, node string, members []string) error {
+	member := admission.NodeMember(node)
+	if !slices.Contains(members, member) {
+		return refuse(TooFew, "signatures", strings.Join(members, ","), "an administrator of "+member)
+	}
+	if last, ok := r.numbers[member]; ok && c.Number <= last {
+		return refuse(Older, "number", num(c.Number), "more than "+num(last)+", the latest of "+member)
+	}
+	return nil
 }
 
 // retire gives what a verifier signed, or a policy allowed, its notice. A second
@@ -216,41 +236,44 @@ func (r *run) extend() error {
 
 // release takes a host out of use, so that its consensus key may move to another
 // host at once, and the host may serve another key after the cool-down (R5).
-func (r *run) release(host string, members []string) error {
-	h, ok := r.hosts[host]
+func (r *run) release(c Command, members []string) error {
+	h, ok := r.hosts[c.Subject]
 	if !ok {
-		return refuse(UnknownSubject, "host", host, "a host that is bound")
+		return refuse(UnknownSubject, "host", c.Subject, "a host that is bound")
 	}
-	if err := own(h.Node, members); err != nil {
+	if err := r.alone(c, h.Node, members); err != nil {
 		return err
 	}
-	if r.seats[h.Node].Host == host {
+	if r.seats[h.Node].Host == c.Subject {
 		r.vacate(h.Node)
 	}
+	r.numbers[admission.NodeMember(h.Node)] = c.Number
 	return nil
 }
 
+// maxPeers bounds the peers that one member binds.
+const maxPeers = 64
+
 // peer binds a peer of the ledger's network to a node.
-func (r *run) peer(subject string, members []string) error {
-	node, peer, _ := strings.Cut(subject, "=")
-	if err := own(node, members); err != nil {
+func (r *run) peer(c Command, members []string) error {
+	node, peer, _ := strings.Cut(c.Subject, "=")
+	if err := r.alone(c, node, members); err != nil {
 		return err
 	}
 	if old, taken := r.peers[peer]; taken && old != node {
 		return refuse(PeerBound, "peer", peer+" is "+old, "a peer id of no other node")
 	}
-	if len(r.peers) >= maxSeats {
-		return refuse(TooMany, "", "another peer", num(maxSeats)+" peers")
+	bound := 0
+	for _, n := range r.peers {
+		if n != node && admission.NodeMember(n) == admission.NodeMember(node) {
+			bound++
+		}
+	}
+	if bound >= maxPeers {
+		return refuse(TooMany, "", "another peer of "+admission.NodeMember(node), num(maxPeers)+" peers of a member")
 	}
 	maps.DeleteFunc(r.peers, func(_, n string) bool { return n == node })
 	r.peers[peer] = node
-	return nil
-}
-
-// own checks that the node's own member signed.
-func own(node string, members []string) error {
-	if !slices.Contains(members, admission.NodeMember(node)) {
-		return refuse(TooFew, "signatures", strings.Join(members, ","), "an administrator of "+admission.NodeMember(node))
-	}
+	r.numbers[admission.NodeMember(node)] = c.Number
 	return nil
 }

@@ -132,7 +132,7 @@ func TestR6_NoticeOnlyShortens(t *testing.T) {
 	n := w.node(4)
 	n.NotAfter = w.now.Add(4 * blink)
 	w.block(w.wish(4, 10), w.sign(n))
-	w.accept(w.command(power.RetireVerifier, verifierID(w, "org-a"), "org-b"))
+	w.accept(w.command(power.RetireVerifier, verifierID(w, "org-a"), "org-b", "org-c", "org-d", "org-e"))
 	w.want(10, 10, 10, 10, 10)
 	w.blocks(2)
 	w.want(10, 10, 10, 10, 0)

@@ -229,7 +229,7 @@ func (w *world) command(action, subject string, members ...string) []byte {
 
 func (w *world) commandUntil(end time.Time, action, subject string, members ...string) []byte {
 	w.Helper()
-	text, err := power.Command{Consortium: w.Network.Name, Ledger: w.Ledger, Action: action, Subject: subject, NotAfter: end}.Marshal()
+	text, err := power.Command{Consortium: w.Network.Name, Ledger: w.Ledger, Action: action, Subject: subject, NotAfter: end, Number: uint64(w.now.Unix())}.Marshal()
 	if err != nil {
 		w.Fatal(err)
 	}

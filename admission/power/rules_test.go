@@ -233,7 +233,8 @@ func TestR6_RetiredVerifier(t *testing.T) {
 	w.block(w.wish(4, 10))
 	w.accept(w.sign(w.node(4), "org-a", "org-b"))
 	id := verifierID(w, "org-a")
-	w.accept(w.command(power.RetireVerifier, id, "org-c")) // the issuer's consortium asks for one member
+	w.refuse(w.command(power.RetireVerifier, id, "org-b", "org-c", "org-d"), power.TooFew) // of seven
+	w.accept(w.command(power.RetireVerifier, id, "org-b", "org-c", "org-d", "org-e"))
 	w.accept(w.signAgain(w.node(4), "org-a", "org-b"))
 	w.want(10, 10, 10, 10, 10)
 	w.blocks(1)
@@ -262,8 +263,8 @@ func verifierID(w *world, member string) string {
 // break-glass, and cannot stop the chain.
 func TestR6_RetirementStays(t *testing.T) {
 	w := newWorld(t, setup{rules: func(r *power.Rules) { r.Notice = 3 * blink; r.Extension = time.Hour }})
-	w.accept(w.command(power.RetireVerifier, verifierID(w, "org-a"), "org-b"))
-	w.accept(w.commandUntil(w.now.Add(2*time.Hour), power.RetireVerifier, verifierID(w, "org-a"), "org-b"))
+	w.accept(w.command(power.RetireVerifier, verifierID(w, "org-a"), "org-b", "org-c", "org-d", "org-e"))
+	w.accept(w.commandUntil(w.now.Add(2*time.Hour), power.RetireVerifier, verifierID(w, "org-a"), "org-b", "org-c", "org-d", "org-e"))
 	w.accept(w.command(power.Extend, chain, "org-b", "org-c", "org-d", "org-e", "org-f"))
 	w.blocks(1)
 	if w.state.Frozen() == 0 { // everyone rests on org-a

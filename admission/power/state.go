@@ -80,19 +80,20 @@ type State struct {
 	seats      map[string]Seat // by node id
 	hosts      map[string]Host // by host id
 	peers      map[string]string
-	retired    map[string]time.Time // verifier key or policy digest → end of what it allowed
-	barred     map[string]bars      // by verifier name
-	commands   map[admission.Digest]time.Time
-	doubled    map[string]time.Time // consensus key → time of the block that proves that it signed twice
-	removals   map[string]removal   // by consensus key, within the window
-	blocks     []admission.Beacon   // recent blocks, ascending
-	keys       map[string]string    // consensus key → node id of the seat; derived
+	retired    map[string]time.Time           // verifier key or policy digest → end of what it allowed
+	barred     map[string]bars                // by verifier name
+	commands   map[admission.Digest]time.Time // of several members, carried out; until their end
+	numbers    map[string]uint64              // member → number of its latest command of its own
+	doubled    map[string]time.Time           // consensus key → time of the block that proves that it signed twice
+	removals   map[string]removal             // by consensus key, within the window
+	blocks     []admission.Beacon             // recent blocks, ascending
+	keys       map[string]string              // consensus key → node id of the seat; derived
 }
 
 func newState() *State {
 	return &State{
 		validators: map[string]Validator{}, seats: map[string]Seat{}, hosts: map[string]Host{}, peers: map[string]string{},
-		retired: map[string]time.Time{}, barred: map[string]bars{}, commands: map[admission.Digest]time.Time{},
+		retired: map[string]time.Time{}, barred: map[string]bars{}, commands: map[admission.Digest]time.Time{}, numbers: map[string]uint64{},
 		doubled: map[string]time.Time{}, removals: map[string]removal{}, keys: map[string]string{},
 	}
 }
@@ -102,7 +103,7 @@ func (s *State) clone() *State {
 	c.validators, c.seats, c.hosts = maps.Clone(s.validators), maps.Clone(s.seats), maps.Clone(s.hosts)
 	c.peers, c.retired, c.barred = maps.Clone(s.peers), maps.Clone(s.retired), maps.Clone(s.barred)
 	c.commands, c.keys = maps.Clone(s.commands), maps.Clone(s.keys)
-	c.doubled = maps.Clone(s.doubled)
+	c.doubled, c.numbers = maps.Clone(s.doubled), maps.Clone(s.numbers)
 	c.removals, c.blocks = maps.Clone(s.removals), slices.Clone(s.blocks)
 	return &c
 }

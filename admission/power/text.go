@@ -57,6 +57,9 @@ func (s *State) Entries() []Entry {
 	for digest, end := range s.commands {
 		out = append(out, Entry{"command/" + digest.String(), formatTime(end)})
 	}
+	for member, n := range s.numbers {
+		out = append(out, Entry{"number/" + member, num(n)})
+	}
 	for key, at := range s.doubled {
 		out = append(out, Entry{"doubled/" + key, formatTime(at)})
 	}
@@ -156,6 +159,8 @@ func (s *State) set(key, value string) bool {
 		s.peers[name] = w.next()
 	case "retired":
 		s.retired[name] = w.time()
+	case "number":
+		s.numbers[name] = w.num()
 	case "doubled":
 		s.doubled[name] = w.time()
 	case "barred":

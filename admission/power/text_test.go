@@ -20,7 +20,7 @@ func full(t testing.TB) *power.State {
 	observer.Role, observer.ConsensusKey = power.RoleObserver, nil
 	w.block(w.wish(4, 10), w.sign(w.node(4)), w.sign(observer), w.sign(w.node(1)), w.sign(w.node(2)), w.sign(w.node(3)))
 	w.block(nil, w.command(power.Peer, "org-a/validator-0=p1", "org-a"), w.roster("org-b", admission.StateSuspended, 1, 2))
-	w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-d"))
+	w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-b", "org-c", "org-d", "org-e"))
 	w.blocks(6)
 	next, _, err := w.state.Step(power.Block{Height: w.state.Height() + 1, Time: w.now, Doubled: []string{key(w.node(0))}}, w.schedule)
 	if err != nil {
@@ -32,7 +32,7 @@ func full(t testing.TB) *power.State {
 func TestStatesReadBack(t *testing.T) {
 	s := full(t)
 	text := s.Marshal()
-	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "doubled/", "frozen ", "host/", "peer/", "removed/", "retired/", "rules ", "seat/", "validator/"} {
+	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "doubled/", "frozen ", "host/", "number/", "peer/", "removed/", "retired/", "rules ", "seat/", "validator/"} {
 		if !bytes.Contains(text, []byte("\n"+kind)) {
 			t.Errorf("the test's state holds no %q", kind)
 		}

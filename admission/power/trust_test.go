@@ -174,8 +174,11 @@ func TestCommands(t *testing.T) {
 	w.refuse(bytes.Replace(good, []byte("=p1"), []byte("=p2"), 1), power.Unsigned)
 	w.refuse(append(bytes.Clone(good), "more\n"...), power.Unsigned)
 	w.accept(good)
-	w.refuse(good, power.Known)
+	w.refuse(good, power.Older)
 	w.refuse(w.command(power.Peer, "org-b/validator-1=p1", "org-b"), power.PeerBound)
+	policy := w.command(power.RetirePolicy, hashOf(1).String(), "org-a")
+	w.accept(policy)
+	w.refuse(policy, power.Known)
 
 	text := must(power.Command{Consortium: "other-net", Ledger: w.Ledger, Action: power.Extend, Subject: chain, NotAfter: w.now.Add(time.Hour)}.Marshal())
 	w.refuse(must(note.Sign(&note.Note{Text: string(text)}, w.Operator("org-a"))), power.OtherLedger)
@@ -190,6 +193,23 @@ func TestCommands(t *testing.T) {
 	}
 	if left := entries(w.state, "command/"); len(left) != 0 {
 		t.Errorf("remembers %v", left)
+	}
+}
+
+// A member alone cannot fill the state.
+func TestOwnCommandsAreBounded(t *testing.T) {
+	w := newWorld(t, setup{})
+	for i := range 64 {
+		w.accept(w.command(power.Peer, fmt.Sprintf("org-a/n%d=p%d", i, i), "org-a"))
+	}
+	w.refuse(w.command(power.Peer, "org-a/n64=p64", "org-a"), power.TooMany)
+	w.accept(w.command(power.Peer, "org-b/n64=p64", "org-b"))
+	w.accept(w.command(power.Peer, "org-a/n0=p65", "org-a"))
+	if got := entries(w.state, "peer/"); len(got) != 65 {
+		t.Errorf("%d peers", len(got))
+	}
+	if got := entries(w.state, "number/", "command/"); len(got) != 2 {
+		t.Errorf("remembers %v", got)
 	}
 }
 
@@ -290,12 +310,12 @@ func TestDeterministic(t *testing.T) {
 		w := newWorld(t, setup{founders: 7, lasts: 12 * blink, rules: func(r *power.Rules) { r.Notice = 4 * blink }})
 		w.block(append(w.wish(7, 50), w.wish(8, 20)...), w.sign(w.node(7)), w.sign(w.node(8)))
 		w.block(nil, w.command(power.Peer, w.node(7).ID+"=p", "org-a"), w.roster("org-b", admission.StateSuspended, 1, 2, 3))
-		w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-d"))
+		w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-b", "org-c", "org-d", "org-e"))
 		w.blocks(20)
 		return string(w.state.Marshal()) + fmt.Sprint(w.events)
 	}
 	first := life()
-	for range 20 {
+	for range 5 {
 		if again := life(); again != first {
 			t.Fatalf("another state:\n%s\nfirst:\n%s", again, first)
 		}

@@ -45,8 +45,8 @@ anyone submits it. The actions, their subjects, and who must sign:
   release HOST               take a host out of use, so that its consensus key may
                              move to another host at once: its member
   retire-verifier NAME+HASH  end what a verifier's key signed, after the notice:
-                             as many members as approve a policy
-  retire-policy DIGEST       the same for a policy
+                             more than half of the members
+  retire-policy DIGEST       the same for a policy: as many members as approve one
   extend LEDGER              break-glass: extend every member of the set once:
                              more than two thirds of the members`,
 		Example: `  quorate-gate command --consortium consortium.yaml --key admin.key --out peer.command peer org-a/validator-1=1f2e...
@@ -58,7 +58,7 @@ anyone submits it. The actions, their subjects, and who must sign:
 	}
 	cmd.Flags().StringVar(&f.out, "out", "", "`file` to write")
 	cmd.Flags().DurationVar(&f.life, "for", 24*time.Hour, "how `long` the command can be submitted, at most 7 days")
-	cmd.Flags().Uint64Var(&f.number, "number", 0, "another `number` makes the same command again another one")
+	cmd.Flags().Uint64Var(&f.number, "number", 0, "`number` of the command; a member's own commands must ascend (default: the time)")
 	cmd.PersistentFlags().StringVar(&f.consortium, "consortium", "", "consortium `file`")
 	cmd.PersistentFlags().StringVar(&f.key, "key", os.Getenv("QUORATE_KEY"), "operator's key `file`")
 	cmd.AddCommand(c.commandSignCommand(f))
@@ -103,6 +103,9 @@ func (c *cli) writeCommand(f *commandFlags, action, subject string) error {
 	}
 	if f.out == "" {
 		return usagef("for example: --out extend.command", "no --out file")
+	}
+	if f.number == 0 {
+		f.number = uint64(time.Now().Unix())
 	}
 	text, err := power.Command{
 		Consortium: consortium.Name, Ledger: consortium.Ledger, Action: action, Subject: subject,

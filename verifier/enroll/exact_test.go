@@ -414,6 +414,7 @@ func TestCoordinates(t *testing.T) {
 }
 
 func TestSigningKeyOfUnknownCurve(t *testing.T) {
+	//lint:ignore SA1019 a point that is on no curve can be made in no other way
 	if k, err := newSigningKey([]byte{1}, &ecdsa.PublicKey{Curve: &elliptic.CurveParams{}, X: big.NewInt(1), Y: big.NewInt(1)}); err == nil || k.public != nil {
 		t.Errorf("%+v, %v", k, err)
 	}
@@ -608,6 +609,7 @@ func TestFill(t *testing.T) {
 		{ECCP256, p256, true, "ECC P-256"},
 		{RSA2048, p256, false, "ECC P-256"},
 		{ECCP256, p384, false, "ECC P-384"},
+		//lint:ignore SA1019 a point that is on no curve can be made in no other way
 		{ECCP256, &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}, false, "ECC P-256"},
 		{ECCP256, ed25519.PublicKey{}, false, "another kind of key"},
 		{ECCP256, nil, false, "another kind of key"},
