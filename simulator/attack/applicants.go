@@ -254,10 +254,30 @@ func (r *run) proofs(host *paperhost.Host) []attempt {
 	} {
 		list = append(list, r.proven(p.name, p.row, p.want, host, nil, p.change))
 	}
+	list = append(list, r.replayedSecret(host))
 	for _, b := range bindings {
 		list = append(list, r.proven("proofs made for "+b.name, b.row, verdict.EnrollBinding, host, b.change, nil))
 	}
 	return list
+}
+
+// replayedSecret answers one challenge with the secret of an earlier one.
+func (r *run) replayedSecret(host *paperhost.Host) attempt {
+	return attempt{group: "proofs", name: "the secret of an earlier challenge", attacks: []string{"A016"}, want: []string{string(verdict.EnrollActivation)},
+		try: func(ctx context.Context) (answer, error) {
+			earlier, err := r.enrol(ctx, host, r.start(host))
+			if err != nil {
+				return unchallenged(err)
+			}
+			secret, err := host.Activate(earlier.challenge.CredentialBlob, earlier.challenge.EncryptedSecret)
+			if err := errors.Join(err, earlier.Close()); err != nil {
+				return answer{}, err
+			}
+			return r.proven("", "", "", host, nil, func(_ binding.Certification, p *pb.EnrollProof) error {
+				p.Secret = secret
+				return nil
+			}).try(ctx)
+		}}
 }
 
 // bindings are contexts that are not this enrolment's.
@@ -290,13 +310,18 @@ func ownerName(key *papertpm.Key) []byte {
 	return append([]byte{0x00, 0x0b}, sum[:]...)
 }
 
+// unchallenged is no answer: an enrolment that should have got a challenge did not.
+func unchallenged(err error) (answer, error) {
+	a, err := refusalOf(err)
+	return answer{}, errors.Join(fmt.Errorf("no challenge to answer: %s", a.text), err)
+}
+
 // proven answers a challenge with an honest proof that bind and change falsify.
 func (r *run) proven(name, row string, want verdict.CheckID, host *paperhost.Host, bind func(*binding.Certification), change func(binding.Certification, *pb.EnrollProof) error) attempt {
 	return attempt{group: "proofs", name: name, attacks: []string{row}, want: []string{string(want)}, try: func(ctx context.Context) (answer, error) {
 		e, err := r.enrol(ctx, host, r.start(host))
 		if err != nil {
-			a, err := refusalOf(err)
-			return answer{}, errors.Join(fmt.Errorf("no challenge to answer: %s", a.text), err)
+			return unchallenged(err)
 		}
 		defer e.Close()
 		if bind == nil {

@@ -34,7 +34,7 @@ func (r *run) member(ctx context.Context) {
 	if own, err := l.certificate(); err == nil {
 		r.all(ctx, r.encodings(r.verifier.Attest, own, pb.AttestationService_Attest_FullMethodName))
 	}
-	r.all(ctx, r.misuses())
+	r.all(ctx, append(r.misuses(), r.begin("tokens", "a token that was used", "A012", string(verdict.SessionToken), func(*pb.EnrollStart) {}, l.Host)))
 	r.all(ctx, l.attempts("quotes", l.quotes()))
 	r.all(ctx, l.attempts("contexts", l.contexts()))
 	r.all(ctx, l.attempts("parts", l.parts()))

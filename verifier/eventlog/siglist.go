@@ -43,6 +43,7 @@ var signatureSizes = map[GUID]int{
 	guid(0x3c5766e8, 0x269c, 0x4e34, 0xaa14ed776e85b3b6): ownerSize + 256,     // RSA-2048 key
 	guid(0xe2b36190, 0x879b, 0x4a3d, 0xad8df2e7bba32784): ownerSize + 256,     // RSA-2048 signature of a SHA-256
 	guid(0x67f8444f, 0x8743, 0x48f1, 0xa3281eaab8736080): ownerSize + 256,     // RSA-2048 signature of a SHA-1
+	guid(0x452e8ced, 0xdfff, 0x4b8c, 0xae015118862e682c): ownerSize + 1,       // managed from outside
 }
 
 const (
