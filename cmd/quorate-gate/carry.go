@@ -17,6 +17,7 @@ import (
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/cometbft"
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/admission/roster"
 )
 
 // The pace of a courier. Each verifier renews its part of a bundle at its own
@@ -127,15 +128,21 @@ func (k *courier) carryBundle(ctx context.Context, path string) {
 // carryRosters submits a verifier's roster whenever it bars other nodes than the
 // one before, and now and then again.
 func (k *courier) carryRosters(ctx context.Context) error {
-	w := watching{consortium: k.consortium, key: k.key, maxAge: maxRosterAge}
-	rules, key, err := w.rules()
+	consortium, err := load(k.consortium, admission.ParseConsortium)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	rosters, followed := w.follow(ctx, rules.Consortium, key, k.log)
-	defer followed.Wait()
-	defer cancel()
+	w := watching{key: k.key, maxAge: maxRosterAge}
+	followers, err := w.followers(consortium)
+	if err != nil {
+		return err
+	}
+	rosters := make(chan *admission.VerifiedRoster)
+	var group sync.WaitGroup
+	defer group.Wait()
+	for i, f := range followers {
+		group.Go(func() { k.follow(ctx, consortium.Verifiers[i].Name, f, rosters) })
+	}
 	told, again := map[string]string{}, time.Now().Add(againEvery)
 	for {
 		select {
@@ -149,6 +156,20 @@ func (k *courier) carryRosters(ctx context.Context) error {
 			if now := barred(r); now != told[r.Verifier()] && k.submit(ctx, r.Note(), "roster", r.Verifier()) {
 				told[r.Verifier()] = now
 			}
+		}
+	}
+}
+
+// follow hands on the rosters of one verifier.
+func (k *courier) follow(ctx context.Context, verifier string, client *roster.Client, rosters chan<- *admission.VerifiedRoster) {
+	for r, err := range client.Watch(ctx) {
+		if err != nil {
+			k.log.Warn("no roster", "verifier", verifier, "error", err)
+			continue
+		}
+		select {
+		case rosters <- r:
+		case <-ctx.Done():
 		}
 	}
 }
