@@ -75,7 +75,7 @@ Exit codes: 0 good, 1 refused, 2 wrong command line or file, 3 could not tell.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("more: "+cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(c.cometbftCommand(), c.submitCommand(), c.statusCommand(), c.commandCommand(), c.adoptCommand(), c.watchCommand())
+	root.AddCommand(c.cometbftCommand(), c.submitCommand(), c.carryCommand(), c.statusCommand(), c.commandCommand(), c.adoptCommand(), c.watchCommand())
 	return root
 }
 

@@ -24,7 +24,7 @@ func (s *story) open(ctx context.Context, dir string) (err error) {
 	if s.Ledger, err = New(ctx, Setup{Bin: s.Options.Bin, Dir: dir, Pace: Pace}); err != nil {
 		return err
 	}
-	s.note("3 verifiers, 5 software TPMs, 5 agents, 5 signers, 5 gates, 5 nodes, 5 applications: all processes")
+	s.note("3 verifiers, 5 software TPMs, 5 agents, 5 signers, 5 gates, 5 nodes, 5 applications,\n     8 couriers that carry to the ledger what agents and verifiers have signed: all processes")
 	for _, m := range s.Machines[:founders] {
 		s.good("%s: admitted; its key is sealed, the file destroyed", m.ID)
 	}
@@ -111,7 +111,9 @@ func (s *story) join(ctx context.Context) error {
 		return fmt.Errorf("the bundle of %s was refused: %s", m.ID, answer.Refusal.Check)
 	}
 	s.good("quorate-gate submit, the bundle: accepted in block %d", answer.Height)
-	s.couriers.carry(m)
+	if err := m.Courier.Start(ctx); err != nil {
+		return err
+	}
 	if s.result.Joiner.Signed, err = s.signs(ctx, m, answer.Height); err != nil {
 		return err
 	}

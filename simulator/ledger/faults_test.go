@@ -37,7 +37,9 @@ func runningWith(t *testing.T, s Setup) (context.Context, *Ledger) {
 	if err := l.Chain.Nodes[0].Send(ctx, joiner.Node.Ask(chain.Power)); err != nil {
 		t.Fatal(err)
 	}
-	l.couriers.carry(joiner)
+	if err := joiner.Courier.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Chain.Reach(ctx, grace+1); err != nil {
 		t.Fatal(err)
 	}

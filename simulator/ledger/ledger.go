@@ -6,6 +6,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ type Ledger struct {
 	Chain    *chain.Network
 	Members  *site.Federation
 	Machines []*Machine
-	couriers couriers
+	couriers []*site.Service // of rosters, one for each member
 }
 
 // New makes keys and files, and starts verifiers, machines and, once all founders
@@ -139,9 +140,18 @@ func (l *Ledger) start(ctx context.Context) error {
 			return err
 		}
 	}
-	l.couriers.nodes = l.Chain.Nodes
-	l.couriers.start(ctx, l.Machines[:founders], l.Members.Sites)
-	return nil
+	for i, s := range l.Members.Sites {
+		courier := l.courier(s.Path("courier.log"), l.Chain.Nodes[i], "--consortium", s.ConsortiumFile(), "--key", s.OperatorKey())
+		if err := courier.Start(ctx); err != nil {
+			return err
+		}
+		l.couriers = append(l.couriers, courier)
+	}
+	var errs []error
+	for _, m := range l.Machines[:founders] {
+		errs = append(errs, m.Courier.Start(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 func (l *Ledger) gateArguments() []string {
@@ -150,7 +160,9 @@ func (l *Ledger) gateArguments() []string {
 
 // Close ends everything.
 func (l *Ledger) Close() {
-	l.couriers.close()
+	for _, courier := range l.couriers {
+		courier.Stop()
+	}
 	for _, m := range l.Machines {
 		m.close()
 	}
