@@ -29,7 +29,7 @@ result at a time, and runs the tests that reach the change. What no test notices
 a survivor. Without arguments it tries the whole core, which takes half an hour and more.
 
 Results are kept by package, so that one package can be tried again: with --survivors
-only what was not killed the last time. The report covers all results that are kept.
+only what was neither killed the last time nor is listed as equivalent. The report covers all results that are kept.
 The exit code is 1 if a package or the core is below its bound, or if the list of
 equivalent mutants names one that does not exist or does not survive.`,
 		Example: "  quorate-sim mutate verifier/evidence\n  quorate-sim mutate --survivors verifier/evidence\n  make mutation",
@@ -38,7 +38,7 @@ equivalent mutants names one that does not exist or does not survive.`,
 	cmd.Flags().StringVar(&o.module, "module", ".", "folder of the module")
 	cmd.Flags().StringVar(&o.results, "results", "bin/mutation.json", "file that keeps the results")
 	cmd.Flags().StringVar(&o.write, "write", "", "file to write the report into, for example docs/mutation.md")
-	cmd.Flags().BoolVar(&o.survivors, "survivors", false, "try only mutants that the kept results do not list as killed")
+	cmd.Flags().BoolVar(&o.survivors, "survivors", false, "try only mutants that the kept results do not list as killed or explained")
 	return cmd
 }
 
@@ -53,7 +53,7 @@ func (o mutateOptions) run(cmd *cobra.Command, packages []string) error {
 	for _, path := range packages {
 		var known map[string]mutate.Outcome
 		if o.survivors {
-			known = report.Killed(path)
+			known = report.Settled(path, mutate.Equivalents())
 		}
 		results, err := mutate.Run(cmd.Context(), o.module, path, known, progress(cmd.ErrOrStderr()))
 		if err != nil {

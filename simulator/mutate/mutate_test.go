@@ -47,7 +47,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// What was killed before need not run again; a reason counts for survivors only.
+// What was killed before or has a reason need not run again; a reason counts for
+// survivors only.
 func TestReasons(t *testing.T) {
 	result := func(change string, o Outcome) Result {
 		return Result{Mutant: Mutant{File: "p/f.go", Func: "F", Change: change, Nth: 1}, Outcome: o}
@@ -61,7 +62,10 @@ func TestReasons(t *testing.T) {
 	if want := []string{"p/f.go F: a", "p/f.go F: c"}; !slices.Equal(report.stale, want) {
 		t.Errorf("stale reasons %q, want %q", report.stale, want)
 	}
-	if killed := report.Killed("p"); len(killed) != 1 || killed["p/f.go F: a"] != Failed {
-		t.Errorf("killed %v", killed)
+	if settled := report.Settled("p", nil); len(settled) != 1 || settled["p/f.go F: a"] != Failed {
+		t.Errorf("settled %v", settled)
+	}
+	if settled := report.Settled("p", map[string]string{"p/f.go F: b": "sizes memory only", "p/f.go F: c": ""}); len(settled) != 2 || settled["p/f.go F: b"].Killed() {
+		t.Errorf("settled %v", settled)
 	}
 }

@@ -69,17 +69,18 @@ func (r *Report) find(path string) *Package {
 	return nil
 }
 
-// Killed names the mutants of the package at path that were noticed.
-func (r *Report) Killed(path string) map[string]Outcome {
-	killed := map[string]Outcome{}
+// Settled names the mutants of the package at path that need no further run:
+// those that were noticed, and those that were not and have a reason.
+func (r *Report) Settled(path string, reasons map[string]string) map[string]Outcome {
+	settled := map[string]Outcome{}
 	if p := r.find(path); p != nil {
 		for _, result := range p.Results {
-			if result.Outcome.Killed() {
-				killed[result.Name()] = result.Outcome
+			if name := result.Name(); result.Outcome.Killed() || reasons[name] != "" {
+				settled[name] = result.Outcome
 			}
 		}
 	}
-	return killed
+	return settled
 }
 
 // Explain marks the survivors that reasons names as equivalent. A reason that

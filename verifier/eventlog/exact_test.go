@@ -176,6 +176,10 @@ func TestRecordsAccount(t *testing.T) {
 		v, err := ParseVariable(variableRecord(7, 0, guidShim, strings.Repeat("n", chars), "").data)
 		w.say(fmt.Sprintf("a name of %d letters", chars), fmt.Sprintf("%d, %v", len(v.Name), err))
 	}
+	for _, name := range []string{"a\x00", "\x00a", "a\x00b"} { // a NUL in the name
+		_, err := ParseVariable(variableRecord(7, 0, guidShim, name, "").data)
+		w.say(fmt.Sprintf("name %q", name), fmt.Sprint(err))
+	}
 	list := func(kind GUID, size int, entries ...byte) []byte {
 		return slices.Concat(kind[:], binary.LittleEndian.AppendUint32(nil, uint32(28+len(entries))), make([]byte, 4), binary.LittleEndian.AppendUint32(nil, uint32(size)), entries)
 	}
@@ -228,6 +232,8 @@ func TestRecordsAccount(t *testing.T) {
 	for _, text := range []string{
 		"", "a", "a\x00", "ab\x00\x00", "a\x00b\x00", "a\x00b\x00\x00\x00", "a\x00b\x00\x00", "a\x00b\x00c", "a\x00bc", "\x00\x00\x00\x00", "\x00a\x00b", "abc\x00\x00", "\xff\xfe", strings.Repeat("\xff", 40), "a\x00\x00\xd8",
 		"a\x00b\x00\x00\xd8\x00\xdc", "a\x00b\x00\x00\xd8", "\x00", "a\x00\x00b", "a\x00\x00\x00b\x00", "ab\x00c",
+		"\x00\x00", "a\x00\x00\xd8b\x00", "\x3d\xd8\x00\xdea\x00b\x00", "\x3d\xd8\x00\xde", "a\x00b\x00\x00", "a\x00b\x00c\x00\x00", "a\x00b\x00c", "ab\x00\x00c", "a\x00bcd", "a\x00b\x00cd\x00", "a\x00\x00\x00", "\x00\x00a\x00", "a\x00bb\x00",
+		"a\x00b\x01", "ab\x00\x00\x00\x00", "a\x00b\x00\x00\x00\x00\x00", "abcd\x00", "a\x00bb\x00\x00",
 	} {
 		decoded, ok := decodeUTF16([]byte(text))
 		record, okRecord := utf16Record([]byte(text))

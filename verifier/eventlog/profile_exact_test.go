@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/quorate/quorate/simulator/bootlog"
 )
 
 // loaderLine is the command line that systemd-boot measures.
@@ -113,5 +115,46 @@ func TestProfiles(t *testing.T) {
 		if p.name != want[i].name || !slices.Equal(p.uses, want[i].uses) || !slices.Equal(p.unused, want[i].unused) || p.images != want[i].images {
 			t.Errorf("%+v", p)
 		}
+	}
+}
+
+// The stub's command line has the text of one that is measured elsewhere if the
+// digests agree, and no text otherwise.
+func TestTextOfTheStubsLine(t *testing.T) {
+	for text, known := range map[string]bool{bootlog.Debian().CommandLine: true, "root=/dev/vda2 ro": false} {
+		b := systemdBoot(t)
+		b.events[b.find(t, inPCR(12, EvIPL))] = loaderLine(text)
+		line := admitted(t, b.bytes()).CommandLines[1]
+		if line.Kind != "stub" || (line.TextFrom == Measured) != known || (line.Text == text) != known {
+			t.Errorf("%q: %+v", text, line)
+		}
+		if !line.Matches(bootlog.Debian().CommandLine) || line.Matches("root=/dev/vda2 ro") {
+			t.Errorf("%q: matches another text", text)
+		}
+	}
+	digest := SHA256.stubDigest(append(encodeUTF16("x"), 0, 0))
+	for kind, want := range map[string]bool{"stub": true, "grub": false, "loader": false} {
+		if got := (CommandLine{Measurement: Measurement{Digest: digest}, Kind: kind}).Matches("x"); got != want {
+			t.Errorf("%s: %v", kind, got)
+		}
+	}
+	if (CommandLine{Kind: "stub"}).Matches("") {
+		t.Error("a line that was never measured matches")
+	}
+}
+
+// What only its digest tells keeps the text beside it, without a tag's head.
+func TestExtraNames(t *testing.T) {
+	tagged := record{12, EvEventTag, hash("x"), append([]byte("tag.size"), "name"...)}
+	text := record{13, EvIPL, hash("y"), []byte("tag.size name")}
+	b := takeApart(t, composed()["uki"].Log().Bytes())
+	b.insert(b.find(t, inPCR(12, EvIPL)), tagged, text, record{13, EvEventTag, hash("z"), []byte("short")})
+	f := admitted(t, b.bytes())
+	var names []string
+	for _, e := range f.UKI.Extra {
+		names = append(names, e.NameClaimed)
+	}
+	if !slices.Equal(names, []string{"name", "tag.size name", ""}) || len(f.Unlisted) != 3 {
+		t.Errorf("%q, %d unlisted", names, len(f.Unlisted))
 	}
 }

@@ -183,6 +183,15 @@ func TestBlobsAreSorted(t *testing.T) {
 	}
 }
 
+// PCR 16 and above are not for boots, even if all below are asked for.
+func TestNoRegisterBehindTheLast(t *testing.T) {
+	s := newScene(t)
+	s.want.PCRs = append(slices.Clone(quotedPCRs), 15, 16)
+	if _, err := s.verify(); err == nil || !strings.Contains(err.Error(), "are not 0 to 14 and perhaps 15") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A position behind the very first entry is explained by that entry, to the byte.
 func TestPositionBehindTheFirstEntry(t *testing.T) {
 	s := newScene(t)
