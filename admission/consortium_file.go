@@ -169,13 +169,12 @@ func repeated(n *yaml.Node, problems []string) []string {
 	if n.Kind != yaml.MappingNode {
 		return problems
 	}
-	lines := make(map[string]int, len(n.Content)/2) // lines begin at 1
+	seen := make(map[string]bool, len(n.Content)/2)
 	for i := 0; i < len(n.Content) && len(problems) <= maxProblems; i += 2 {
-		key := n.Content[i]
-		if first := lines[key.Value]; first > 0 {
-			problems = append(problems, fmt.Sprintf("line %d: mapping key %q already defined at line %d", key.Line, plain(key.Value), first))
+		if key := n.Content[i]; seen[key.Value] {
+			problems = append(problems, fmt.Sprintf("line %d: the key %q is repeated", key.Line, plain(key.Value)))
 		} else {
-			lines[key.Value] = key.Line
+			seen[key.Value] = true
 		}
 	}
 	return problems

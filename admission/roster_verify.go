@@ -19,6 +19,7 @@ type RosterWant struct {
 type VerifiedRoster struct {
 	roster Roster
 	text   []byte
+	note   []byte
 }
 
 // Roster returns a copy of the list.
@@ -27,6 +28,9 @@ func (v *VerifiedRoster) Roster() Roster {
 	r.Admitted, r.Barred = slices.Clone(r.Admitted), slices.Clone(r.Barred)
 	return r
 }
+
+// Note returns the signed bytes, for whoever has to check them again: a gate.
+func (v *VerifiedRoster) Note() []byte { return slices.Clone(v.note) }
 
 // Number returns the roster's number.
 func (v *VerifiedRoster) Number() uint64 { return v.roster.Number }
@@ -70,7 +74,7 @@ func (c *Consortium) VerifyRoster(msg []byte, want RosterWant, now time.Time) (*
 	if err := c.checkNetwork(r.Consortium, r.Test, r.Ledger); err != nil {
 		return nil, err
 	}
-	v := &VerifiedRoster{roster: r, text: text}
+	v := &VerifiedRoster{roster: r, text: text, note: slices.Clone(msg)}
 	if err := v.checkTime(want, now); err != nil {
 		return nil, err
 	}

@@ -67,9 +67,10 @@ type SignerConfig struct {
 	// (by default the signer's own user); over tcp, node ids, at least one.
 	Callers []string `yaml:"callers"`
 	// Ledger is the RPC address of this host's node behind a gate, such as
-	// "http://127.0.0.1:26657". While the gate has frozen its set, or the ledger
-	// stands, the signer then signs also without an admission, so that neither an
-	// outage of verifiers nor a mistaken policy halts the ledger for good.
+	// "http://127.0.0.1:26657". A host that is no longer admitted then goes on
+	// signing until the ledger has taken its power away, for at most ten seconds,
+	// and, while the gate has frozen its set, for at most twelve hours: so neither
+	// an outage of verifiers nor a mistaken policy halts the ledger.
 	Ledger string `yaml:"ledger"`
 }
 

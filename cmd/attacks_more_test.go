@@ -133,7 +133,8 @@ func TestA185_NoSwitchSkipsACheck(t *testing.T) {
 	want := []string{
 		"QUORATE_BUNDLE", "QUORATE_CONSORTIUM", "QUORATE_KEY", "QUORATE_NODE", "QUORATE_VERIFIER",
 		"os.Environ in ../agent/launch/launch.go", "os.Environ in ../cmd/quorate-agent/signer.go", // handed on to the program that they start
-		"os.Getenv in ../agent/launch/notify.go", "os.Getenv in ../cmd/quorate-gate/command.go", "os.Getenv in ../cmd/quorate-gate/watch.go", "os.Getenv in ../cmd/quorate/main.go",
+		"os.Getenv in ../agent/launch/notify.go", "os.Getenv in ../cmd/quorate-gate/carry.go", "os.Getenv in ../cmd/quorate-gate/command.go",
+		"os.Getenv in ../cmd/quorate/main.go",
 	}
 	if got := environment(t); !slices.Equal(got, want) {
 		t.Errorf("of the environment shipped programs read %q, want %q", got, want)

@@ -19,7 +19,7 @@ const module = "github.com/quorate/quorate/"
 // pure packages decide; they may not read, write, dial, log, wait or start anything.
 var pure = []string{
 	"proto/binding", "verifier/eventlog", "verifier/ima", "verifier/enroll", "verifier/evidence", "verifier/policy",
-	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power", "admission/values",
+	"verifier/appraise", "verifier/trust", "verifier/verdict", "verifier/node", "admission", "admission/power", "admission/values", "admission/watch/allowlist",
 	"agent/signer/permit",
 }
 

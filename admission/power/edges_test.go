@@ -126,6 +126,91 @@ func TestR5_ReleasedHostServesAgain(t *testing.T) {
 	w.accept(w.signAgain(next))
 }
 
+// R5: while a key has power, its host is in use, whether its admission has ended
+// or its member has released it.
+func TestR5_InUseWhileItVotes(t *testing.T) {
+	w := newWorld(t, setup{lasts: 2 * blink})
+	w.blocks(3) // all ended: frozen, all keep their power
+	for _, host := range []int{0, 1} {
+		next := w.node(5)
+		next.Host = hostOf(w.node(host))
+		w.refuse(w.signAgain(next), power.HostBound)
+		w.accept(w.command(power.Release, hostOf(w.node(host)), w.Members[host].Name))
+		w.refuse(w.signAgain(next), power.HostBound)
+	}
+	w.want(10, 10, 10, 10)
+}
+
+// R5: a release counts once: it does not take out of use again what came back.
+func TestR5_ReleaseIsNotReplayed(t *testing.T) {
+	w := newWorld(t, setup{})
+	release := w.command(power.Release, hostOf(w.node(0)), "org-a")
+	w.block(nil, release, w.sign(w.node(0)))
+	w.want(10, 10, 10, 10)
+	w.refuse(release, power.Older)
+	w.want(10, 10, 10, 10)
+}
+
+// R5: a key whose node is out of use may serve another node, and then only that.
+func TestR5_KeyOfAnotherNode(t *testing.T) {
+	w := newWorld(t, setup{})
+	n := w.node(4)
+	n.NotAfter = w.now.Add(2 * blink)
+	w.accept(w.sign(n))
+	w.blocks(2)
+	heir := w.node(5)
+	heir.ConsensusKey = n.ConsensusKey
+	w.accept(w.signAgain(heir))
+	if got := entries(w.state, "seat/"); got["seat/"+n.ID] != "" || got["seat/"+heir.ID] == "" {
+		t.Errorf("%v", got)
+	}
+}
+
+// R9: break-glass adds to an admission's end, or to now if it has ended.
+func TestR9_AddsToTheEnd(t *testing.T) {
+	w := newWorld(t, setup{rules: func(r *power.Rules) { r.Extension = time.Hour }})
+	w.accept(w.command(power.Extend, chain, "org-a", "org-b", "org-c", "org-d", "org-e"))
+	if got, want := w.state.Status(w.schedule).Nodes[0].Ends, birth.Add(25*time.Hour); !got.Equal(want) {
+		t.Errorf("ends %v, want %v", got, want)
+	}
+}
+
+// What a transaction brings about stands at the transaction, not at the block.
+func TestEventsOfTransactions(t *testing.T) {
+	w := newWorld(t, setup{})
+	for kind, tx := range map[string][]byte{
+		"admitted": w.sign(w.node(4)), "roster": w.roster("org-a", admission.StateLate), "command": w.command(power.Peer, "org-a/x=p", "org-a"),
+	} {
+		r := w.block(nil, tx)[0]
+		if len(r.Events) != 1 || r.Events[0].Type != "quorate_"+kind || w.happened(kind) {
+			t.Errorf("%s: %v, and of the block %v", kind, r.Events, w.events)
+		}
+	}
+	w.block(w.wish(0, 5))
+	if !w.happened("power") {
+		t.Errorf("%v", w.events)
+	}
+}
+
+// R10: caps bind from so many members on.
+func TestR10_FromSoManyMembers(t *testing.T) {
+	four := newWorld(t, setup{members: 4})
+	four.block(four.wish(0, 100))
+	four.want(14, 10, 10, 10)
+	three := newWorld(t, setup{members: 3, founders: 3})
+	three.block(three.wish(0, 100))
+	three.want(100, 10, 10)
+}
+
+// R8: a genesis that no consensus would take is refused.
+func TestR8_ImpossibleGenesis(t *testing.T) {
+	w := newWorld(t, setup{})
+	g := power.Genesis{ChainID: chain, Time: birth, Validators: append(w.wish(0, 10), w.wish(1, -1)...), Founding: [][]byte{w.sign(w.node(0))}}
+	if _, _, err := power.New(g, w.schedule); err == nil {
+		t.Error("negative power")
+	}
+}
+
 // R6: a notice shortens, it never lengthens.
 func TestR6_NoticeOnlyShortens(t *testing.T) {
 	w := newWorld(t, setup{rules: func(r *power.Rules) { r.Notice = time.Hour }})
@@ -243,6 +328,7 @@ func TestParseCommandRefuses(t *testing.T) {
 		"consortium":    {"example-net", "Example"},
 		"ledger":        {chain + " ", " "},
 		"genesis":       {hashOf(1).String(), "sha256:00"},
+		"no genesis":    {hashOf(1).String(), admission.Digest{}.String()},
 		"action":        {"action: peer", "action: pear"},
 		"subject":       {"org-a/x=p1", "org-a/x"},
 		"node":          {"org-a/x=p1", "org-a=p1"},

@@ -1,6 +1,7 @@
 package power_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
@@ -141,10 +142,13 @@ func (w *world) tell(updates []power.Power) {
 func (w *world) block(desired []power.Power, txs ...[]byte) []power.Result {
 	w.Helper()
 	w.now = w.now.Add(blink)
-	height := w.state.Height() + 1
+	height, before := w.state.Height()+1, w.state.Marshal()
 	next, out, err := w.state.Step(power.Block{Height: height, Time: w.now, Hash: hashOf(height), Txs: txs, Desired: desired}, w.schedule)
 	if err != nil {
 		w.Fatal(err)
+	}
+	if !bytes.Equal(before, w.state.Marshal()) {
+		w.Fatalf("height %d: the block changed the state before it", height)
 	}
 	text := next.Marshal()
 	if again, err := power.ParseState(text); err != nil || string(again.Marshal()) != string(text) {

@@ -222,6 +222,8 @@ func TestR5_KeyMovesAfterRelease(t *testing.T) {
 		}
 	}
 	w.want(10, 10, 10, 10) // within one block: no gap
+	w.blocks(25)           // the old host's binding is forgotten, the new one's seat is not
+	w.want(10, 10, 10, 10)
 	w.refuse(w.signAgain(w.node(0)), power.NodeBound)
 	w.refuse(w.command(power.Release, hostOf(w.node(9))[:62]+"00", "org-a"), power.UnknownSubject)
 }

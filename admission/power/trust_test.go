@@ -146,7 +146,11 @@ func TestBeacons(t *testing.T) {
 		r.From, r.BeaconAge = 2, 3
 		return []power.Rules{r}
 	}})
-	w.blocks(5)
+	w.block(nil)
+	if r := w.state.Try(w.sign(w.node(0)), w.schedule); r == nil || r.Check != power.StaleBeacon {
+		t.Errorf("the next block will ask for a beacon: %v", r)
+	}
+	w.blocks(4)
 	bundle := func(b admission.Beacon) []byte {
 		n := w.node(0)
 		n.Beacon = b
@@ -181,6 +185,9 @@ func TestCommands(t *testing.T) {
 	w.refuse(policy, power.Known)
 
 	text := must(power.Command{Consortium: "other-net", Ledger: w.Ledger, Action: power.Extend, Subject: chain, NotAfter: w.now.Add(time.Hour)}.Marshal())
+	w.refuse(must(note.Sign(&note.Note{Text: string(text)}, w.Operator("org-a"))), power.OtherLedger)
+	other := admission.Ledger{ID: "example-2", Genesis: w.Ledger.Genesis}
+	text = must(power.Command{Consortium: w.Network.Name, Ledger: other, Action: power.Extend, Subject: chain, NotAfter: w.now.Add(time.Hour)}.Marshal())
 	w.refuse(must(note.Sign(&note.Note{Text: string(text)}, w.Operator("org-a"))), power.OtherLedger)
 	w.accept(w.command(power.Peer, "org-a/validator-0=p3", "org-a")) // replaces p1
 	w.accept(w.command(power.Peer, "org-b/validator-1=p1", "org-b"))
@@ -248,6 +255,8 @@ func TestRulesOfAHeight(t *testing.T) {
 		}
 		if h := w.state.Height(); h == 4 && !w.happened("rules") {
 			t.Error("new rules, and nobody is told")
+		} else if h < 6 {
+			w.want(10, 10, 10, 10, 10) // during the notice, too
 		}
 	}
 	w.want(10, 10, 10, 10, 0) // height 6: the notice of height 4 has ended
@@ -356,6 +365,9 @@ func TestA174_KeyOnTwoHosts(t *testing.T) {
 	w.want(0, 10, 10, 10)
 	if !w.happened("doubled") {
 		t.Error("nobody is told")
+	}
+	if got := entries(w.state, "doubled/"); len(got) != 1 {
+		t.Errorf("remembers strangers: %v", got)
 	}
 	w.refuse(early, power.Doubled)
 	w.accept(w.signAgain(w.node(0)))

@@ -51,6 +51,9 @@ func New(c Config) (*Client, error) {
 	return &Client{config: c, verifier: v, last: c.Last}, nil
 }
 
+// Verifier returns the name of the verifier that the client follows.
+func (c *Client) Verifier() string { return c.verifier.Name }
+
 // Bounds of the pause before the next attempt to connect.
 const (
 	firstPause = 200 * time.Millisecond

@@ -1,97 +1,109 @@
 package watch
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
+
+	"github.com/quorate/quorate/admission/watch/allowlist"
 )
 
-// maxState bounds the state's file, in bytes.
-const maxState = 16 << 20
+// The files of an outbox.
+const (
+	stateFile = "state.json"
+	lockFile  = "lock"
+)
 
-// Outbox keeps a State in a file, which is replaced as a whole or not at all.
-// Only one process may use it.
-type Outbox struct{ path string }
+// ErrBusy reports that another process has the outbox.
+var ErrBusy = errors.New("watch: another process uses this folder")
 
-// OpenOutbox names the file. Its folder must be there.
-func OpenOutbox(path string) *Outbox { return &Outbox{path} }
+// Outbox keeps a State in a folder that one process has at a time.
+type Outbox struct {
+	dir  string
+	lock *os.File
+}
 
-// Load reads the state; a file that is not there is a ledger that was told nothing.
-func (o *Outbox) Load() (State, error) {
-	data, err := os.ReadFile(o.path)
+// OpenOutbox makes the folder if it is not there, and takes its lock. A process
+// that ends in any way has let go of it.
+func OpenOutbox(dir string) (*Outbox, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if !takeLock(lock) {
+		return nil, errors.Join(fmt.Errorf("%w: %s", ErrBusy, dir), lock.Close())
+	}
+	return &Outbox{dir, lock}, nil
+}
+
+// The lock is tried this often: what a killed process was about to start holds it
+// for a moment longer, until it has become another program or died.
+const (
+	lockTries = 100
+	lockPause = 20 * time.Millisecond
+)
+
+func takeLock(f *os.File) bool {
+	for range lockTries {
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			return true
+		}
+		time.Sleep(lockPause)
+	}
+	return false
+}
+
+// Close lets go of the folder.
+func (o *Outbox) Close() error { return o.lock.Close() }
+
+// Load reads the state. Without a file the ledger was told nothing; a file that
+// was not written by Save is an error, as nobody knows what the ledger was told.
+func (o *Outbox) Load() (allowlist.State, error) {
+	path := filepath.Join(o.dir, stateFile)
+	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, nil
+		return allowlist.State{}, nil
 	}
 	if err != nil {
-		return State{}, err
+		return allowlist.State{}, err
 	}
-	s, err := parseState(data)
+	s, err := allowlist.ParseState(data)
 	if err != nil {
-		return State{}, fmt.Errorf("%s: %w", o.path, err)
+		return allowlist.State{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
 }
 
-// Save replaces the file and returns when it is on disk.
-func (o *Outbox) Save(s State) error {
-	data, err := s.marshal()
+// Save replaces the state and returns when that is on disk. After a crash the file
+// holds the old state or the new one.
+func (o *Outbox) Save(s allowlist.State) error {
+	path := filepath.Join(o.dir, stateFile)
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(o.path)
-	f, err := os.CreateTemp(dir, ".watch-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
+	_, err = f.Write(s.Marshal())
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), o.path); err != nil {
+	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir)
+	return o.syncFolder()
+}
+
+// syncFolder puts the renaming on disk.
+func (o *Outbox) syncFolder() error {
+	d, err := os.Open(o.dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-func (s State) marshal() ([]byte, error) {
-	if s.Peers == nil {
-		s.Peers = map[string]Told{}
-	}
-	if s.Left == nil {
-		s.Left = []time.Time{}
-	}
-	if s.Outbox == nil {
-		s.Outbox = []Change{}
-	}
-	data, err := json.MarshalIndent(s, "", "  ")
-	return append(data, '\n'), err
-}
-
-var errState = errors.New("not a file that this program wrote; put back a copy, or remove it and the ledger is told everything again")
-
-// parseState accepts exactly what marshal makes, with changes in order.
-func parseState(data []byte) (s State, err error) {
-	if len(data) > maxState || json.Unmarshal(data, &s) != nil {
-		return State{}, errState
-	}
-	again, err := s.marshal()
-	if err != nil || !bytes.Equal(again, data) {
-		return State{}, errState
-	}
-	for i, c := range s.Outbox {
-		if c.Action != Add && c.Action != Remove || c.Number != s.Numbered-uint64(len(s.Outbox)-1-i) || c.Number == 0 {
-			return State{}, errState
-		}
-	}
-	return s, nil
 }

@@ -2,14 +2,12 @@ package watch
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -17,298 +15,291 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/admission/operator"
+	"github.com/quorate/quorate/admission/roster"
+	"github.com/quorate/quorate/admission/watch/allowlist"
+	"github.com/quorate/quorate/simulator/issuer"
+	"github.com/quorate/quorate/simulator/rosterd"
 )
 
-// told is a ledger that remembers, and refuses as often as it is told to.
-type told struct {
-	mu      sync.Mutex
-	changes []string
-	refuse  int
+// world is a consortium of three members, two of whom admit, with real servers of
+// rosters, and a ledger that remembers what it was told.
+type world struct {
+	t      *testing.T
+	net    *issuer.Network
+	site   *rosterd.Site
+	dir    string
+	number map[string]uint64
+
+	mu     sync.Mutex
+	events []Event
+	told   []string
+	refuse error // the ledger's answer, if it refuses
 }
 
-func (l *told) Tell(_ context.Context, c Change) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.refuse > 0 {
-		l.refuse--
-		return errors.New("not now")
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	n, err := issuer.New(issuer.Setup{Threshold: 2, Ledger: admission.Ledger{ID: "example-1", Genesis: sha256.Sum256([]byte("genesis"))}})
+	check(t, err)
+	site, err := rosterd.Start(n)
+	check(t, err)
+	t.Cleanup(site.Close)
+	return &world{t: t, net: n, site: site, dir: t.TempDir(), number: map[string]uint64{}}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
-	l.changes = append(l.changes, fmt.Sprint(c.Number, " ", c.Action, " ", c.Node))
+}
+
+var everybody = []string{"org-a", "org-b", "org-c"}
+
+func node(i int) string { return fmt.Sprintf("org-a/n%d", i) }
+
+func peers(n int) allowlist.Peers {
+	p := allowlist.Peers{}
+	for i := range n {
+		p[node(i)] = fmt.Sprintf("enode://%02d@127.0.0.1:30303", i)
+	}
+	return p
+}
+
+// publish lets members list the first n nodes without some, which they suspend.
+func (w *world) publish(members []string, n int, suspended ...int) {
+	w.t.Helper()
+	now := time.Now().UTC().Truncate(time.Second)
+	var admitted []admission.Listed
+	var barred []admission.Barred
+	for i := range n {
+		if slices.Contains(suspended, i) {
+			barred = append(barred, admission.Barred{Node: node(i), State: admission.StateSuspended, Since: now, Check: "runtime.ima-unlisted", Reason: "a program"})
+			continue
+		}
+		host := sha256.Sum256([]byte(node(i)))
+		admitted = append(admitted, admission.Listed{Node: node(i), Role: "validator", Serial: 1, NotAfter: now.Add(time.Hour), Host: hex.EncodeToString(host[:]), NodeKey: host})
+	}
+	for _, m := range members {
+		msg, err := w.net.Roster(m, now, admitted, barred)
+		check(w.t, err)
+		w.number[m]++
+		w.site.Publish(m, w.number[m], msg)
+	}
+}
+
+// Tell implements Ledger.
+func (w *world) Tell(_ context.Context, c allowlist.Change) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refuse != nil {
+		return w.refuse
+	}
+	w.told = append(w.told, fmt.Sprintf("%d %s %s", c.Number, c.Action, c.Node))
 	return nil
 }
 
-func (l *told) said() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Join(l.changes, ", ")
+func (w *world) report(e Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
 }
 
-// start runs a watcher on the file; stop ends it and returns its error.
-func (w *world) watch(path string, ledger Ledger) (rosters chan *admission.VerifiedRoster, stop func() error) {
-	rosters = make(chan *admission.VerifiedRoster, 10)
-	ctx, cancel := context.WithCancel(w.t.Context())
+func (w *world) config(nodes int, box *Outbox) Config {
+	w.t.Helper()
+	c := Config{
+		Rules:  allowlist.Rules{Consortium: w.site.Consortium, Role: "validator", MaxAge: time.Minute, Window: time.Hour, Peers: peers(nodes)},
+		Ledger: w, Outbox: box, Report: w.report, Now: time.Now,
+	}
+	key, err := operator.ParseKey(w.site.GateKey)
+	check(w.t, err)
+	for _, v := range w.site.Consortium.Verifiers {
+		client, err := roster.New(roster.Config{Consortium: w.site.Consortium, Verifier: v.Name, Key: key, MaxAge: time.Minute, Now: time.Now})
+		check(w.t, err)
+		c.Followers = append(c.Followers, client)
+	}
+	return c
+}
+
+// start runs a watcher until stop is called, or the test ends.
+func (w *world) start(nodes int) (stop func()) {
+	w.t.Helper()
+	box, err := OpenOutbox(w.dir)
+	check(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	watcher := &Watcher{Rules: w.rules, Ledger: ledger, Outbox: OpenOutbox(path), Rosters: rosters, Log: func(string, ...any) {}, Now: func() time.Time { return start }}
-	go func() { done <- watcher.Run(ctx) }()
-	return rosters, func() error { cancel(); return <-done }
-}
-
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
-		}
-	}
-}
-
-func TestChangesArriveInOrderThoughTheLedgerRefuses(t *testing.T) {
-	w := newWorld(t)
-	ledger := &told{refuse: 2}
-	rosters, stop := w.watch(filepath.Join(t.TempDir(), "state"), ledger)
-	for _, r := range w.all(start, listed(nodes(0, 4)...), nil) {
-		rosters <- r
-	}
-	want := "1 add org-a/v00, 2 add org-a/v01, 3 add org-a/v02, 4 add org-a/v03"
-	eventually(t, want, func() bool { return ledger.said() == want })
-	for _, r := range w.all(start, listed(nodes(1, 4)...), barred(admission.StateSuspended, node(0))) {
-		rosters <- r
-	}
-	want += ", 5 remove org-a/v00"
-	eventually(t, want, func() bool { return ledger.said() == want })
-	check(t, stop())
-}
-
-// What was written down and not delivered is delivered by the next process; what
-// was delivered and not noted, again.
-func TestTheNextProcessGoesOn(t *testing.T) {
-	w := newWorld(t)
-	path := filepath.Join(t.TempDir(), "state")
-	down := &told{refuse: 1 << 30}
-	rosters, stop := w.watch(path, down)
-	for _, r := range w.all(start, listed(nodes(0, 2)...), nil) {
-		rosters <- r
-	}
-	eventually(t, "written down", func() bool { s, err := OpenOutbox(path).Load(); return err == nil && len(s.Outbox) == 2 })
-	check(t, stop())
-	up := &told{}
-	_, stop = w.watch(path, up)
-	want := "1 add org-a/v00, 2 add org-a/v01"
-	eventually(t, want, func() bool { return up.said() == want })
-	check(t, stop())
-	s, err := OpenOutbox(path).Load()
-	check(t, err)
-	if len(s.Outbox) != 0 || len(s.Peers) != 2 || s.Numbered != 2 {
-		t.Errorf("%+v", s)
-	}
-	s.Outbox = []Change{{2, Add, node(1), "peer of " + node(1), "again"}} // killed before it was noted
-	check(t, OpenOutbox(path).Save(s))
-	again := &told{}
-	_, stop = w.watch(path, again)
-	eventually(t, "again", func() bool { return again.said() == "2 add org-a/v01" })
-	check(t, stop())
-}
-
-func TestNobodyHearsOfWhatCannotBeKept(t *testing.T) {
-	w := newWorld(t)
-	ledger, rosters := &told{}, make(chan *admission.VerifiedRoster, 3)
-	for _, r := range w.all(start, listed(nodes(0, 2)...), nil) {
-		rosters <- r
-	}
-	err := (&Watcher{
-		Rules: w.rules, Ledger: ledger, Outbox: OpenOutbox(filepath.Join(t.TempDir(), "no", "folder")), Rosters: rosters,
-		Log: func(string, ...any) {}, Now: func() time.Time { return start },
-	}).Run(t.Context())
-	if !errors.Is(err, os.ErrNotExist) || ledger.said() != "" {
-		t.Errorf("%v, told %q", err, ledger.said())
-	}
-}
-
-func TestOutboxFiles(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state")
-	box := OpenOutbox(path)
-	whole := State{
-		Peers: map[string]Told{"org-a/x": {"p", start}}, Left: []time.Time{start}, Numbered: 3,
-		Outbox: []Change{{2, Add, "org-a/x", "p", "r"}, {3, Remove, "org-a/y", "q", "r"}},
-	}
-	for _, s := range []State{{}, whole} {
-		check(t, box.Save(s))
-		got, err := box.Load()
-		check(t, err)
-		if len(got.Outbox) != len(s.Outbox) || len(got.Peers) != len(s.Peers) || got.Numbered != s.Numbered {
-			t.Errorf("%+v, want %+v", got, s)
-		}
-	}
-	good, err := os.ReadFile(path)
-	check(t, err)
-	for name, edit := range map[string][2]string{
-		"unknown key":  {`"frozen"`, `"frozen": false, "x"`},
-		"other number": {`"numbered": 3`, `"numbered": 4`},
-		"no action":    {`"action": "add"`, `"action": "ad"`},
-		"spaces":       {`"frozen": `, `"frozen":  `},
-		"cut short":    {"}\n", ""},
-	} {
-		bad := strings.Replace(string(good), edit[0], edit[1], 1)
-		if bad == string(good) {
-			t.Fatalf("%s changes nothing", name)
-		}
-		check(t, os.WriteFile(path, []byte(bad), 0o600))
-		if _, err := box.Load(); !errors.Is(err, errState) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".watch-*")); len(left) != 0 {
-		t.Errorf("left over: %v", left)
-	}
-}
-
-func FuzzParseState(f *testing.F) {
-	seeds := 0
-	for _, s := range []State{{}, {Peers: map[string]Told{"a/b": {"p", start}}, Numbered: 1, Outbox: []Change{{1, Add, "a/b", "p", "r"}}}} {
-		data, err := s.marshal()
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(data)
-		seeds++
-	}
-	if seeds == 0 {
-		f.Fatal("no seeds")
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := parseState(data)
-		if err != nil {
-			return
-		}
-		again, err := s.marshal()
-		if err != nil || string(again) != string(data) {
-			t.Fatalf("%v\n%s\n%s", err, data, again)
+	go func() { done <- Run(ctx, w.config(nodes, box)) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := errors.Join(<-done, box.Close()); err != nil {
+			w.t.Error(err)
 		}
 	})
+	w.t.Cleanup(stop)
+	return stop
 }
 
-func TestCommands(t *testing.T) {
-	dir := t.TempDir()
-	out := filepath.Join(dir, "out")
-	script := filepath.Join(dir, "script")
-	check(t, os.WriteFile(script, []byte("#!/bin/sh\necho \"$@\" >>"+out+"\nexit $1\n"), 0o700))
-	c := Change{7, Add, "org-a/x", "enode://1", "r"}
-	check(t, Command{script, "0"}.Tell(t.Context(), c))
-	if err := (Command{script, "3"}).Tell(t.Context(), c); err == nil {
-		t.Error("a command that failed was taken for delivered")
+// until polls, holding the lock.
+func (w *world) until(what string, done func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		w.mu.Lock()
+		ok := done()
+		w.mu.Unlock()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s: not within 30 s; told %q, events %+v", what, w.told, w.events)
+		}
 	}
-	if err := (Command{filepath.Join(dir, "none")}).Tell(t.Context(), c); err == nil {
-		t.Error("a command that is not there was taken for delivered")
+}
+
+func (w *world) untilTold(want ...string) {
+	w.t.Helper()
+	w.until("told "+strings.Join(want, ", "), func() bool { return slices.Equal(w.told, want) })
+}
+
+// happened reports whether there was an event with an alarm or without one.
+func (w *world) happened(event string, alarm bool) bool {
+	return slices.ContainsFunc(w.events, func(e Event) bool { return e.Event == event && e.Alarm == alarm })
+}
+
+// heard counts rosters.
+func (w *world) heard(member string) (n int) {
+	for _, e := range w.events {
+		if e.Event == "roster" && strings.HasPrefix(e.Verifier, member+".") {
+			n++
+		}
 	}
-	got, err := os.ReadFile(out)
+	return n
+}
+
+func TestLedgersFollowRosters(t *testing.T) {
+	w := newWorld(t)
+	w.start(4)
+	w.publish([]string{"org-a"}, 4)
+	w.until("one roster", func() bool { return w.heard("org-a") == 1 })
+	w.publish([]string{"org-b"}, 4)
+	w.untilTold("1 add org-a/n0", "2 add org-a/n1", "3 add org-a/n2", "4 add org-a/n3")
+	w.publish([]string{"org-a", "org-c"}, 4, 2)
+	w.untilTold("1 add org-a/n0", "2 add org-a/n1", "3 add org-a/n2", "4 add org-a/n3", "5 remove org-a/n2")
+	w.publish(everybody, 4, 0, 1)
+	w.until("an alarm", func() bool { return w.happened("frozen", true) })
+	w.publish(everybody, 4)
+	w.until("the end of it", func() bool { return w.happened("thawed", false) && len(w.told) == 6 })
+}
+
+// Verifiers that go away, all of them, put nobody out; neither does a restart
+// while only some are back. A suspension then counts again.
+func TestOutagesAndRestarts(t *testing.T) {
+	w := newWorld(t)
+	stop := w.start(4)
+	w.publish(everybody, 4)
+	w.until("everybody joined", func() bool { return len(w.told) == 4 })
+	for _, m := range everybody {
+		w.site.Leave(m)
+	}
+	w.until("the outage is noticed", func() bool { return w.happened("verifier", false) })
+	stop()
+	w.start(4)
+	check(t, w.site.Return("org-b"))
+	before := w.heard("org-b")
+	w.until("one verifier is back", func() bool { return w.heard("org-b") > before })
+	check(t, w.site.Return("org-a"))
+	w.publish([]string{"org-a", "org-b"}, 4, 1)
+	w.until("an eviction", func() bool { return len(w.told) == 5 })
+	if got := w.told[4]; got != "5 remove org-a/n1" {
+		t.Errorf("told %q", got)
+	}
+}
+
+// Rosters that are not what they must be change nothing and raise an alarm.
+func TestForgedRosters(t *testing.T) {
+	w := newWorld(t)
+	w.start(1)
+	other, err := issuer.New(issuer.Setup{Threshold: 2, Salt: "other", Ledger: w.net.Ledger})
 	check(t, err)
-	if string(got) != "0 add org-a/x enode://1 7\n3 add org-a/x enode://1 7\n" {
-		t.Errorf("%q", got)
+	genuine := w.net
+	w.net = other
+	w.publish(everybody, 1)
+	w.until("an alarm", func() bool { return w.happened("verifier", true) })
+	w.net = genuine
+	w.publish(everybody, 1)
+	w.untilTold("1 add org-a/n0")
+}
+
+// What the ledger does not take is kept, in order, also over a restart.
+func TestUndelivered(t *testing.T) {
+	w := newWorld(t)
+	w.refuse = errors.New("the ledger is away")
+	stop := w.start(2)
+	w.publish(everybody, 2)
+	w.until("it was tried", func() bool { return w.happened("undelivered", true) })
+	stop()
+	w.refuse = nil
+	w.start(2)
+	w.untilTold("1 add org-a/n0", "2 add org-a/n1")
+}
+
+// A state that cannot be kept ends the watch before the ledger hears of it.
+func TestUnkeptChangesAreNotTold(t *testing.T) {
+	w := newWorld(t)
+	box, err := OpenOutbox(w.dir)
+	check(t, err)
+	defer box.Close()
+	check(t, os.Mkdir(filepath.Join(w.dir, stateFile+".new"), 0o700)) // the file cannot be written
+	w.publish(everybody, 1)
+	if err := Run(t.Context(), w.config(1, box)); err == nil || !strings.Contains(err.Error(), "keep what the ledger") {
+		t.Errorf("got %v", err)
+	}
+	if len(w.told) > 0 {
+		t.Errorf("told %q", w.told)
 	}
 }
 
-// besu behaves as Besu's permissioning does: it refuses to add twice.
-type besu struct {
-	mu    sync.Mutex
-	peers []string
-	calls []string
-	fault string // answered instead, once
-}
-
-func (b *besu) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.fault != "" {
-		fmt.Fprint(w, b.fault)
-		b.fault = ""
-		return
-	}
-	var q struct {
-		Method string            `json:"method"`
-		Params []json.RawMessage `json:"params"`
-	}
-	_ = json.NewDecoder(r.Body).Decode(&q)
-	b.calls = append(b.calls, q.Method)
-	var peers []string
-	if len(q.Params) == 1 {
-		_ = json.Unmarshal(q.Params[0], &peers)
-	}
-	refuse := func(text string) {
-		fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":%q}}`, text)
-	}
-	switch q.Method {
-	case "perm_getNodesAllowlist":
-		list, _ := json.Marshal(append([]string{}, b.peers...))
-		fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,"result":%s}`, list)
-		return
-	case "perm_addNodesToAllowlist":
-		if len(peers) != 1 || slices.Contains(b.peers, peers[0]) {
-			refuse("Cannot add an existing node to allowlist")
-			return
+func TestIncompleteConfigurations(t *testing.T) {
+	w := newWorld(t)
+	box, err := OpenOutbox(w.dir)
+	check(t, err)
+	defer box.Close()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	check(t, Run(ended, w.config(1, box)))
+	for name, spoil := range map[string]func(*Config){
+		"rules": func(c *Config) { c.Rules.Window = 0 }, "followers": func(c *Config) { c.Followers = nil }, "ledger": func(c *Config) { c.Ledger = nil },
+		"outbox": func(c *Config) { c.Outbox = nil }, "report": func(c *Config) { c.Report = nil }, "clock": func(c *Config) { c.Now = nil },
+	} {
+		c := w.config(1, box)
+		if spoil(&c); Run(ended, c) == nil {
+			t.Errorf("without %s: run", name)
 		}
-		b.peers = append(b.peers, peers[0])
-	case "perm_removeNodesFromAllowlist":
-		if len(peers) != 1 || !slices.Contains(b.peers, peers[0]) {
-			refuse("Cannot remove an absent node from allowlist")
-			return
-		}
-		b.peers = slices.DeleteFunc(b.peers, func(p string) bool { return p == peers[0] })
-	default:
-		refuse("Method not found")
-		return
-	}
-	fmt.Fprint(w, `{"jsonrpc":"2.0","id":1,"result":"Success"}`)
-}
-
-func TestBesu(t *testing.T) {
-	node := &besu{}
-	server := httptest.NewServer(node)
-	defer server.Close()
-	rpc := RPC{server.URL, Presets["besu"]}
-	add, remove := Change{1, Add, "org-a/x", "enode://1", ""}, Change{2, Remove, "org-a/x", "enode://1", ""}
-	check(t, rpc.Tell(t.Context(), add))
-	check(t, rpc.Tell(t.Context(), add)) // delivered again
-	if !reflect.DeepEqual(node.peers, []string{"enode://1"}) {
-		t.Errorf("%v", node.peers)
-	}
-	check(t, rpc.Tell(t.Context(), remove))
-	check(t, rpc.Tell(t.Context(), remove))
-	if len(node.peers) != 0 {
-		t.Errorf("%v", node.peers)
-	}
-	for _, fault := range []string{"<html>", `{}`, `{"result":null}`, `{"result":false}`, `{"error":{"code":-32601,"message":"Method not found"}}`} {
-		node.fault = fault
-		if err := rpc.Tell(t.Context(), add); err == nil {
-			t.Errorf("%s was taken for delivered", fault)
-		}
-	}
-	check(t, rpc.Tell(t.Context(), add))
-	server.Close()
-	if rpc.Tell(t.Context(), remove) == nil {
-		t.Error("a node that is down took it")
 	}
 }
 
-func TestGeth(t *testing.T) {
-	var calls []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var q struct {
-			Method string   `json:"method"`
-			Params []string `json:"params"`
-		}
-		if json.NewDecoder(r.Body).Decode(&q) != nil || len(q.Params) != 1 {
-			http.Error(w, "bad", http.StatusBadRequest)
-			return
-		}
-		calls = append(calls, q.Method+" "+q.Params[0])
-		fmt.Fprint(w, `{"jsonrpc":"2.0","id":1,"result":true}`)
-	}))
-	defer server.Close()
-	rpc := RPC{server.URL, Presets["geth"]}
-	check(t, rpc.Tell(t.Context(), Change{1, Add, "org-a/x", "enode://1", ""}))
-	check(t, rpc.Tell(t.Context(), Change{2, Remove, "org-a/x", "enode://1", ""}))
-	want := []string{"admin_addTrustedPeer enode://1", "admin_addPeer enode://1", "admin_removeTrustedPeer enode://1", "admin_removePeer enode://1"}
-	if !reflect.DeepEqual(calls, want) {
-		t.Errorf("%v", calls)
+func TestOutboxes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	box, err := OpenOutbox(dir)
+	check(t, err)
+	if s, err := box.Load(); err != nil || s.Numbered != 0 {
+		t.Fatalf("an empty folder: %+v, %v", s, err)
+	}
+	if _, err := OpenOutbox(dir); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second process: %v", err)
+	}
+	want := allowlist.State{Peers: map[string]string{"org-a/n1": "enode://aa"}, Numbered: 1}
+	check(t, box.Save(want))
+	check(t, os.WriteFile(filepath.Join(dir, stateFile+".new"), []byte("half a"), 0o600)) // what a crash leaves
+	check(t, box.Close())
+	box, err = OpenOutbox(dir)
+	check(t, err)
+	defer box.Close()
+	if got, err := box.Load(); err != nil || !got.Equal(want) {
+		t.Errorf("%s, %v", got.Marshal(), err)
+	}
+	check(t, box.Save(want.Delivered()))
+	check(t, os.WriteFile(filepath.Join(dir, stateFile), []byte("{}"), 0o600))
+	if _, err := box.Load(); !errors.Is(err, allowlist.ErrState) {
+		t.Errorf("a foreign file: %v", err)
 	}
 }

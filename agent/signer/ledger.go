@@ -40,7 +40,9 @@ func (s *Signer) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		if st, err := askGate(ctx, client, s.cfg.Signer.Ledger); err == nil {
 			power := st.power(s.key.Terms.PublicKey)
-			s.learn(func(f *permit.Facts) { f.Ledger = f.Ledger.Next(st.Height, power, st.Frozen > 0, time.Now()) })
+			s.learn(func(f *permit.Facts) {
+				f.Ledger = permit.Ledger{Asked: time.Now(), Power: power, Frozen: st.Frozen > 0}
+			})
 		}
 		pause(ctx, ledgerEvery)
 	}
@@ -48,7 +50,6 @@ func (s *Signer) follow(ctx context.Context) {
 
 // gateStatus is the part of the gate's status that matters here.
 type gateStatus struct {
-	Height     uint64 `json:"height"`
 	Frozen     uint64 `json:"frozen"`
 	Validators []struct {
 		Key       string `json:"key"`

@@ -10,6 +10,7 @@ import (
 	"github.com/quorate/quorate/agent"
 	"github.com/quorate/quorate/agent/device"
 	"github.com/quorate/quorate/agent/seal"
+	"github.com/quorate/quorate/agent/signer/permit"
 	"github.com/quorate/quorate/agent/statedir"
 )
 
@@ -28,7 +29,7 @@ type Proof struct {
 //   - enough verifiers say, each in a signed and recent roster, that the old node
 //     is retired, and list nobody with its key;
 //   - so much time has passed since that every admission of the old node has ended,
-//     after which its signer refuses;
+//     and the time for which its signer may sign for a frozen set after that;
 //   - the recovery file is for the private key, and holds the key that it names;
 //   - the key is sealed here, and may sign from the first height on.
 //
@@ -64,7 +65,7 @@ func checkGone(c *admission.Consortium, r seal.Recovery, p Proof, now time.Time)
 		if err != nil {
 			return fmt.Errorf("signer: roster %d: %w", i+1, err)
 		}
-		if err := checkRetired(roster.Roster(), r, now.Add(-p.Longest-admission.MaxSkew)); err != nil {
+		if err := checkRetired(roster.Roster(), r, now.Add(-p.Longest-permit.Held-admission.MaxSkew)); err != nil {
 			return err
 		}
 		members[v.Member] = true

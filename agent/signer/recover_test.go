@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/agent/seal"
+	"github.com/quorate/quorate/agent/signer/permit"
 	"github.com/quorate/quorate/simulator/issuer"
 )
 
@@ -61,7 +62,7 @@ func TestRecoverToAnotherHost(t *testing.T) {
 		moved, _, err := Recover(t.Context(), next.cfg, next.dev, Conditions{Authority: next.public(next.authority)}, *recovery, keeper, p, time.Now())
 		return moved, err
 	}
-	long := 2 * time.Hour
+	long := permit.Held + 2*time.Hour
 	suspended := retired(long)
 	suspended.State = admission.StateSuspended
 	other := retired(long)
@@ -75,6 +76,7 @@ func TestRecoverToAnotherHost(t *testing.T) {
 		"one member":   proof(old.rosters(retired(long), nil, "org-a")),
 		"one twice":    proof(old.rosters(retired(long), nil, "org-a", "org-a")),
 		"just retired": proof(old.rosters(retired(time.Minute), nil, both...)),
+		"may be held":  proof(old.rosters(retired(2*time.Hour), nil, both...)),
 		"suspended":    proof(old.rosters(suspended, nil, both...)),
 		"not listed":   proof(old.rosters(other, nil, both...)),
 		"admitted":     proof(old.rosters(retired(long), []admission.Listed{elsewhere}, both...)),

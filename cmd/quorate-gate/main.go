@@ -53,7 +53,8 @@ func (c *cli) root() *cobra.Command {
 		Long: `quorate-gate stands beside a ledger. For CometBFT it runs between a node and
 its application, neither of which changes: the application says what power its
 validators should have, and the gate lets consensus hear of it only while their
-hosts are admitted.
+hosts are admitted. For any other ledger, quorate-gate watch says which nodes may
+be peers.
 
 A first chain with it:
 
@@ -75,7 +76,7 @@ Exit codes: 0 good, 1 refused, 2 wrong command line or file, 3 could not tell.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("more: "+cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(c.cometbftCommand(), c.submitCommand(), c.statusCommand(), c.commandCommand(), c.adoptCommand(), c.watchCommand())
+	root.AddCommand(c.cometbftCommand(), c.submitCommand(), c.carryCommand(), c.statusCommand(), c.commandCommand(), c.adoptCommand(), c.watchCommand())
 	return root
 }
 
@@ -144,6 +145,15 @@ func classify(err error) failure {
 func printJSON(w io.Writer, v any) {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		fmt.Fprintln(w, err)
+	}
+}
+
+// printLine writes one value on one line. The types it is given always encode.
+func printLine(w io.Writer, v any) {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		fmt.Fprintln(w, err)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"github.com/rogpeppe/go-internal/testscript"
 	"net"
 	"os"
 	"os/exec"
@@ -45,7 +46,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	default:
-		os.Exit(m.Run())
+		testscript.Main(m, map[string]func(){"quorate-gate": main})
 	}
 }
 

@@ -80,7 +80,7 @@ func send(ctx context.Context, client *rpchttp.HTTP, payload []byte) (submitView
 	view := submitView{Hash: fmt.Sprintf("%X", tx.Hash())}
 	res, err := client.BroadcastTxSync(ctx, tx)
 	switch {
-	case err != nil && strings.Contains(err.Error(), mempool.ErrTxInCache.Error()): // submitted before
+	case inCache(err): // submitted before
 	case err != nil:
 		return view, err
 	case res.Code != 0:
@@ -107,6 +107,11 @@ func (v *submitView) await(ctx context.Context, client *rpchttp.HTTP, hash []byt
 		case <-tick.C:
 		}
 	}
+}
+
+// inCache reports whether a node refused a transaction because it has had it.
+func inCache(err error) bool {
+	return err != nil && strings.Contains(err.Error(), mempool.ErrTxInCache.Error())
 }
 
 // refusalOf reads a log of the gate.

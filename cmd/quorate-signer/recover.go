@@ -36,8 +36,9 @@ that was written when the key was made. It does so only when the other host can 
 longer sign, so that the key never signs on two:
 
   1. Retire the old node at the verifiers: quorate node retire.
-  2. Wait until its last admission has ended. Its signer refuses from then on, also
-     if the host still runs somewhere, cut off from everybody.
+  2. Wait until its last admission has ended, and twelve hours more, for which it may
+     have signed for a frozen ledger. Its signer refuses from then on, also if the
+     host still runs somewhere, cut off from everybody.
   3. Fetch rosters of as many members' verifiers as the consortium's threshold:
      quorate admission roster --out FILE. They must be signed within the last hour.
   4. Run this, with a first height above the chain's present one.

@@ -102,34 +102,13 @@ func TestSplitNetworkStandsAndGoesOn(t *testing.T) {
 	ctx, n := running(t, 4)
 	reach(t, ctx, n, 2)
 	n.Split(func(node int) bool { return node < 2 })
-	still := n.still(t, ctx)
+	still, err := n.Still(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
 	n.Join()
 	reach(t, ctx, n, still+3)
 	if _, err := n.Same(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// still waits until no node makes blocks any more and returns the greatest height.
-func (n *Network) still(t *testing.T, ctx context.Context) int64 {
-	t.Helper()
-	var last, now string
-	var height int64
-	since := time.Now()
-	err := site.Poll(ctx, func() bool {
-		now = ""
-		for _, node := range n.Nodes {
-			h, err := node.Height(ctx)
-			now += fmt.Sprint(h, err, " ")
-			height = max(h, height)
-		}
-		if now != last {
-			last, since = now, time.Now()
-		}
-		return time.Since(since) > 4*time.Second // a block takes a quarter of one
-	})
-	if err != nil {
-		t.Fatalf("heights %s: %v", now, err)
-	}
-	return height
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cometbft/cometbft/types"
 
@@ -61,6 +62,15 @@ func (n *Node) AppHash(ctx context.Context, height int64) (string, error) {
 		return "", fmt.Errorf("chain: %s has no header of height %d", n.Name, height)
 	}
 	return r.Header.AppHash.String(), nil
+}
+
+// BlockTime is the time in the header of the latest block.
+func (n *Node) BlockTime(ctx context.Context) (time.Time, error) {
+	s, err := n.client.Status(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.SyncInfo.LatestBlockTime, nil
 }
 
 // Send puts a transaction into the node's mempool. What the application or the

@@ -164,3 +164,23 @@ func (n *Network) sameValues(ctx context.Context, keys []string) error {
 	}
 	return nil
 }
+
+// stillFor is how long nobody makes a block in a network that stands.
+const stillFor = 4 * time.Second
+
+// Still waits until no node makes blocks any more and returns the greatest height.
+func (n *Network) Still(ctx context.Context) (int64, error) {
+	var height int64
+	since := time.Now()
+	err := site.Poll(ctx, func() bool {
+		top, err := n.top(ctx)
+		if err != nil || top != height {
+			height, since = top, time.Now()
+		}
+		return time.Since(since) > stillFor
+	})
+	if err != nil {
+		return height, fmt.Errorf("blocks go on at height %d: %w", height, err)
+	}
+	return height, nil
+}

@@ -25,7 +25,8 @@ type Node struct {
 	Name             string
 	App, Gate, Comet *site.Service
 	RPC              string // URL
-	bin, dir         string
+	Bin              string // folder of the programs
+	dir              string
 	p2p, rpc         string // host:port
 	id               p2p.ID
 	key              crypto.PubKey
@@ -34,7 +35,7 @@ type Node struct {
 }
 
 func newNode(i int, o Options) (n *Node, err error) {
-	n = &Node{Name: fmt.Sprintf("node-%d", i+1), bin: o.Bin}
+	n = &Node{Name: fmt.Sprintf("node-%d", i+1), Bin: o.Bin}
 	n.dir = filepath.Join(o.Dir, n.Name)
 	for _, address := range []*string{&n.p2p, &n.rpc} {
 		if *address, err = site.FreeAddress(); err != nil {
@@ -137,7 +138,7 @@ func (n *Node) Start(ctx context.Context, gate ...string) error {
 // predecessor left of it is removed before each start.
 func (n *Node) service(name, socket, program string, args ...string) *site.Service {
 	return &site.Service{
-		Program: filepath.Join(n.bin, program), Args: args, Log: n.path(name + ".log"),
+		Program: filepath.Join(n.Bin, program), Args: args, Log: n.path(name + ".log"),
 		Before: func() error {
 			if err := os.Remove(n.path(socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err

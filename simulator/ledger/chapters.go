@@ -21,10 +21,10 @@ const miner = "/tmp/.cache/miner"
 func (s *story) open(ctx context.Context, dir string) (err error) {
 	s.chapter("Three organisations, five machines",
 		"Each organisation runs a verifier with a journal of its own; two of the three have to admit\na machine. Each machine has a TPM, which alone can release its consensus key, and measures\nwhat it boots and runs. Node and application are CometBFT's own; the gate between them is not.")
-	if s.Ledger, err = New(ctx, Setup{s.Options.Bin, dir, Pace}); err != nil {
+	if s.Ledger, err = New(ctx, Setup{Bin: s.Options.Bin, Dir: dir, Pace: Pace}); err != nil {
 		return err
 	}
-	s.note("3 verifiers, 5 software TPMs, 5 agents, 5 signers, 5 gates, 5 nodes, 5 applications: all processes")
+	s.note("3 verifiers, 5 software TPMs, 5 agents, 5 signers, 5 gates, 5 nodes, 5 applications,\n     8 couriers that carry to the ledger what agents and verifiers have signed: all processes")
 	for _, m := range s.Machines[:founders] {
 		s.good("%s: admitted; its key is sealed, the file destroyed", m.ID)
 	}
@@ -111,7 +111,9 @@ func (s *story) join(ctx context.Context) error {
 		return fmt.Errorf("the bundle of %s was refused: %s", m.ID, answer.Refusal.Check)
 	}
 	s.good("quorate-gate submit, the bundle: accepted in block %d", answer.Height)
-	s.couriers.carry(m)
+	if err := m.Courier.Start(ctx); err != nil {
+		return err
+	}
 	if s.result.Joiner.Signed, err = s.signs(ctx, m, answer.Height); err != nil {
 		return err
 	}
@@ -173,21 +175,6 @@ func (s *story) signerRefuses(ctx context.Context, m *Machine, began time.Time) 
 		s.result.Attack.Signer, s.result.Attack.Refused = said.Refusal.Check, since(began)
 		return true
 	})
-}
-
-// leaves waits until the machine is not in the set, and returns the height.
-func (s *story) leaves(ctx context.Context, m *Machine, height int64) (int64, error) {
-	err := until(ctx, m.ID+" leaves the set", func() bool {
-		now, err := s.Chain.Nodes[0].Height(ctx)
-		for ; err == nil && height <= now; height++ {
-			set, failed := s.Chain.Nodes[0].Validators(ctx, height)
-			if err = failed; err == nil && set[m.Node.Key()] == 0 {
-				return true
-			}
-		}
-		return false
-	})
-	return height, err
 }
 
 // mayNotReturn brings admissions of before the attack again, which are as well

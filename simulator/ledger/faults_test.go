@@ -15,11 +15,16 @@ import (
 // running starts a whole network in which all five machines are validators.
 func running(t *testing.T, pace site.Timing) (context.Context, *Ledger) {
 	t.Helper()
+	return runningWith(t, Setup{Pace: pace})
+}
+
+func runningWith(t *testing.T, s Setup) (context.Context, *Ledger) {
+	t.Helper()
 	swtpm.Require(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 85*time.Second)
 	t.Cleanup(cancel)
-	dir := t.TempDir()
-	l, err := New(ctx, Setup{programs, dir, pace})
+	s.Bin, s.Dir = programs, t.TempDir()
+	l, err := New(ctx, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +37,9 @@ func running(t *testing.T, pace site.Timing) (context.Context, *Ledger) {
 	if err := l.Chain.Nodes[0].Send(ctx, joiner.Node.Ask(chain.Power)); err != nil {
 		t.Fatal(err)
 	}
-	l.couriers.carry(joiner)
+	if err := joiner.Courier.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Chain.Reach(ctx, grace+1); err != nil {
 		t.Fatal(err)
 	}

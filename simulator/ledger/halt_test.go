@@ -15,8 +15,9 @@ import (
 // brief is a pace at which admissions end while a test looks on.
 var brief = site.Timing{ChallengeEvery: time.Second, LateAfter: 8 * time.Second, AdmissionFor: 12 * time.Second}
 
-// frozen waits until the set is frozen, and checks that nobody has lost power and
-// that blocks go on.
+// frozen waits until the set is frozen, and checks that blocks go on and that no
+// more than a third of the power has left: who lapses alone, before it shows that
+// everyone does, may go.
 func (l *Ledger) frozen(t *testing.T, ctx context.Context) {
 	t.Helper()
 	var since uint64
@@ -35,19 +36,15 @@ func (l *Ledger) frozen(t *testing.T, ctx context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range l.Machines {
-		if v := validator(s, m); v.Effective != chain.Power {
-			t.Errorf("%s has power %d: %s", m.ID, v.Effective, v.Reason)
-		}
+	if s.Frozen == 0 || 3*s.Total <= 2*machines*chain.Power {
+		t.Errorf("frozen since %d, total power %d of %d", s.Frozen, s.Total, machines*chain.Power)
 	}
-	if s.Frozen == 0 || s.Total != machines*chain.Power {
-		t.Errorf("frozen since %d, total power %d", s.Frozen, s.Total)
-	}
+	t.Logf("frozen since height %d with power %d of %d", s.Frozen, s.Total, machines*chain.Power)
 }
 
-// With one verifier of three down, renewals go on. With two down they cannot, all
-// admissions end, and yet nobody is evicted and blocks go on. Once one of the two
-// is back, everyone is admitted again by evidence.
+// With one verifier of three down, renewals go on. With two down they cannot, and
+// all admissions end; the set is frozen and blocks go on. Once one of the two is
+// back, everyone is admitted again by evidence.
 func TestVerifiersDown(t *testing.T) {
 	ctx, l := running(t, brief)
 	began := time.Now()
@@ -75,7 +72,8 @@ func TestVerifiersDown(t *testing.T) {
 }
 
 // A policy that refuses every machine comes into force by mistake. The set is
-// frozen, the gate says so, the chain goes on; with the right policy back in force
+// frozen, the gate says so, the chain goes on. With the right policy back in force,
+// and a word of the machines' own operators, who latched suspensions wait for,
 // everyone is admitted again.
 func TestPolicyThatRefusesEverybody(t *testing.T) {
 	ctx, l := running(t, brief)
@@ -103,6 +101,14 @@ func TestPolicyThatRefusesEverybody(t *testing.T) {
 	}
 	if err := l.Members.Approve(ctx, right); err != nil {
 		t.Fatal(err)
+	}
+	for i, m := range l.Machines {
+		for _, s := range l.Members.Sites {
+			_, err := l.Members.Sites[i%len(members)].Quorate(ctx, nil, "node", "resume", m.ID, "--reason", "the policy was wrong", "--verifier", s.Verifier)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	l.everyone(t, ctx)
 	if _, err := l.Chain.Same(ctx, nil); err != nil {

@@ -6,6 +6,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,7 +46,11 @@ const commitPause = 300 * time.Millisecond
 type Setup struct {
 	Bin, Dir string
 	Pace     site.Timing
+	Odd      string // folder of other programs for the odd machine; empty: it has the same
 }
+
+// odd is the machine that may have other programs.
+const odd = 1
 
 // Ledger is the running network.
 type Ledger struct {
@@ -53,7 +58,7 @@ type Ledger struct {
 	Chain    *chain.Network
 	Members  *site.Federation
 	Machines []*Machine
-	couriers couriers
+	couriers []*site.Service // of rosters, one for each member
 }
 
 // New makes keys and files, and starts verifiers, machines and, once all founders
@@ -73,12 +78,13 @@ func (l *Ledger) path(elements ...string) string {
 	return filepath.Join(append([]string{l.Dir}, elements...)...)
 }
 
-func (l *Ledger) program(name string) string { return filepath.Join(l.Bin, name) }
-
 func (l *Ledger) makeChain(context.Context) (err error) {
 	l.Chain, err = chain.New(chain.Options{
 		Bin: l.Bin, Dir: l.path("nodes"), ID: chainID, Nodes: machines, Founders: founders, Commit: commitPause,
 	})
+	if err == nil && l.Odd != "" {
+		l.Chain.Nodes[odd].Bin = l.Odd
+	}
 	return err
 }
 
@@ -134,9 +140,18 @@ func (l *Ledger) start(ctx context.Context) error {
 			return err
 		}
 	}
-	l.couriers.nodes = l.Chain.Nodes
-	l.couriers.start(ctx, l.Machines[:founders], l.Members.Sites)
-	return nil
+	for i, s := range l.Members.Sites {
+		courier := l.courier(s.Path("courier.log"), l.Chain.Nodes[i], "--consortium", s.ConsortiumFile(), "--key", s.OperatorKey())
+		if err := courier.Start(ctx); err != nil {
+			return err
+		}
+		l.couriers = append(l.couriers, courier)
+	}
+	var errs []error
+	for _, m := range l.Machines[:founders] {
+		errs = append(errs, m.Courier.Start(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 func (l *Ledger) gateArguments() []string {
@@ -145,7 +160,9 @@ func (l *Ledger) gateArguments() []string {
 
 // Close ends everything.
 func (l *Ledger) Close() {
-	l.couriers.close()
+	for _, courier := range l.couriers {
+		courier.Stop()
+	}
 	for _, m := range l.Machines {
 		m.close()
 	}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/quorate/quorate/simulator/chain"
@@ -57,5 +59,29 @@ func TestStory(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "quorate-ledger-*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// Ctrl-C while five machines start leaves no process and no folder behind.
+func TestInterrupted(t *testing.T) {
+	swtpm.Require(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Setenv("TMPDIR", t.TempDir())
+	began := func() bool {
+		sockets, err := filepath.Glob(filepath.Join(os.TempDir(), "quorate-ledger-*", "nodes", "*", "gate.sock"))
+		return err == nil && len(sockets) > 1
+	}
+	go func() {
+		_ = site.Poll(t.Context(), began) // if it never is so, Run ends by itself
+		cancel()
+	}()
+	if err := Run(ctx, Options{Bin: programs, Out: t.TempDir()}, t.Output()); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Fatalf("an interrupted story returned %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "quorate-ledger-*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if out, err := exec.Command("pgrep", "-f", os.TempDir()).Output(); err == nil {
+		t.Errorf("processes left: %s", out)
 	}
 }

@@ -83,6 +83,21 @@ func (l *Ledger) signs(ctx context.Context, m *Machine, after int64) (int64, err
 	return height, err
 }
 
+// leaves waits until the machine is not in the set, and returns the height.
+func (l *Ledger) leaves(ctx context.Context, m *Machine, height int64) (int64, error) {
+	err := until(ctx, m.ID+" leaves the set", func() bool {
+		now, err := l.Chain.Nodes[0].Height(ctx)
+		for ; err == nil && height <= now; height++ {
+			set, failed := l.Chain.Nodes[0].Validators(ctx, height)
+			if err = failed; err == nil && set[m.Node.Key()] == 0 {
+				return true
+			}
+		}
+		return false
+	})
+	return height, err
+}
+
 func (l *Ledger) powerOf(ctx context.Context, m *Machine) (int64, error) {
 	s, err := l.Power(ctx)
 	return validator(s, m).Effective, err

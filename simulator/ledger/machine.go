@@ -19,6 +19,7 @@ type Machine struct {
 	*site.Host
 	Node          *chain.Node
 	Agent, Signer *site.Service
+	Courier       *site.Service // carries its bundles to the ledger; nobody starts the joiner's
 	l             *Ledger
 }
 
@@ -34,7 +35,19 @@ func (l *Ledger) newMachine(ctx context.Context, id string, node *chain.Node) (*
 	}
 	m.Agent = m.service("agent", "quorate-agent", "run")
 	m.Signer = m.service("signer", "quorate-signer")
+	m.Courier = l.courier(filepath.Join(m.Dir, "courier.log"), node, "--bundle", m.Bundle())
 	return m, nil
+}
+
+// courier carries to the ledger by any of its nodes, the given one first.
+func (l *Ledger) courier(log string, first *chain.Node, what ...string) *site.Service {
+	args := append([]string{"carry", "--node", first.RPC}, what...)
+	for _, node := range l.Chain.Nodes {
+		if node != first {
+			args = append(args, "--node", node.RPC)
+		}
+	}
+	return &site.Service{Program: filepath.Join(l.Bin, "quorate-gate"), Args: args, Log: log}
 }
 
 // writeSigner tells node and signer of each other, and the signer where to see
@@ -53,7 +66,7 @@ func (m *Machine) writeSigner() error {
 }
 
 func (m *Machine) service(name, program string, args ...string) *site.Service {
-	return &site.Service{Program: m.l.program(program), Args: append(args, "--config", m.Config()), Log: filepath.Join(m.Dir, name+".log")}
+	return &site.Service{Program: filepath.Join(m.Node.Bin, program), Args: append(args, "--config", m.Config()), Log: filepath.Join(m.Dir, name+".log")}
 }
 
 // signer runs a command about the consensus key.
@@ -130,10 +143,11 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	if err := m.Boot(bootlog.Debian()); err != nil {
 		return err
 	}
-	return errors.Join(m.Agent.Start(ctx), m.Signer.Start(ctx), m.Node.Start(ctx, m.l.gateArguments()...))
+	return errors.Join(m.Agent.Start(ctx), m.Signer.Start(ctx), m.Courier.Start(ctx), m.Node.Start(ctx, m.l.gateArguments()...))
 }
 
 func (m *Machine) stop() {
+	m.Courier.Stop()
 	m.Node.Stop()
 	m.Signer.Stop()
 	m.Agent.Stop()

@@ -78,6 +78,9 @@ const evictionBound = 15 * time.Second
 // patience is how long the whole story may take.
 const patience = 85 * time.Second
 
+// tableEvery is how often the table looks.
+const tableEvery = 500 * time.Millisecond
+
 // story is one run.
 type story struct {
 	Options
@@ -146,7 +149,7 @@ func keepLogs(dir, out string) error {
 
 // watch keeps the table up to date.
 func (s *story) watch(ctx context.Context) {
-	for pause(ctx, lookEvery) {
+	for pause(ctx, tableEvery) {
 		if status, err := s.Power(ctx); err == nil {
 			s.show(s.table(status))
 		}
@@ -194,4 +197,16 @@ func until(ctx context.Context, what string, condition func() bool) error {
 		return fmt.Errorf("it did not come true that %s: %w", what, err)
 	}
 	return nil
+}
+
+// pause reports whether the time passed before the context ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }

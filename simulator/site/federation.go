@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/quorate/quorate/admission"
@@ -16,6 +18,7 @@ import (
 // and a journal of its own, and all hold the same consortium file.
 type Federation struct {
 	Sites     []*Site // in the order of Members
+	Links     []*Link // by which agents, operators and gates reach each
 	Vendor    *vendorca.CA
 	approvals int // of a policy
 }
@@ -60,6 +63,11 @@ func (f *Federation) initialise(ctx context.Context, _ Federal) error {
 			}
 		}
 		f.Vendor = s.Vendor
+		link, err := NewLink(net.JoinHostPort(s.Host, strconv.Itoa(s.Ports[0])))
+		if err != nil {
+			return err
+		}
+		f.Links = append(f.Links, link)
 	}
 	return nil
 }
@@ -75,7 +83,9 @@ func (f *Federation) agree(_ context.Context, o Federal) error {
 		if i == 0 {
 			whole = admission.Consortium{Name: part.Name, Test: part.Test, Ledger: part.Ledger, Endorsement: part.Endorsement}
 		}
-		whole.Verifiers = append(whole.Verifiers, part.Verifiers...)
+		self := part.Verifiers[0]
+		self.Attest = f.Links[i].Address()
+		whole.Verifiers = append(whole.Verifiers, self)
 		whole.Members = append(whole.Members, part.Members...)
 	}
 	whole.Threshold, whole.Approvals.Policy = o.Threshold, o.Approvals
@@ -114,6 +124,9 @@ func (f *Federation) ConsortiumFile() string { return f.Sites[0].ConsortiumFile(
 func (f *Federation) Close() {
 	for _, s := range f.Sites {
 		s.Close()
+	}
+	for _, link := range f.Links {
+		_ = link.Close() // nobody listens any more
 	}
 }
 

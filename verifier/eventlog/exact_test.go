@@ -272,7 +272,8 @@ func TestSignatureSizes(t *testing.T) {
 	want := map[string]int{
 		"a5c059a1-94e4-4aa7-87b5-ab155c2bf072": 0, "c1c41626-504c-4092-aca9-41f936934328": 48, "3bd2a492-96c0-4079-b420-fcf98ef103ed": 64, "7076876e-80c2-4ee6-aad2-28b349a6865b": 80,
 		"446dbf63-2502-4cda-bcfa-2465d2b0fe9d": 96, "826ca512-cf10-4ac9-b187-be01496631bd": 36, "0b6e5233-a65c-44c9-9407-d9ab83bfc8bd": 44, "ff3e5307-9fd0-48c9-85f1-8ad56c701e01": 64,
-		"093e0fae-a6c4-4f50-9f1b-d41e2b89c19a": 80, "3c5766e8-269c-4e34-aa14-ed776e85b3b6": 272, "e2b36190-879b-4a3d-ad8d-f2e7bba32784": 272, "67f8444f-8743-48f1-a328-1eaab8736080": 272, "452e8ced-dfff-4b8c-ae01-5118862e682c": 17,
+		"093e0fae-a6c4-4f50-9f1b-d41e2b89c19a": 80, "3c5766e8-269c-4e34-aa14-ed776e85b3b6": 272, "e2b36190-879b-4a3d-ad8d-f2e7bba32784": 272, "67f8444f-8743-48f1-a328-1eaab8736080": 272,
+		"452e8ced-dfff-4b8c-ae01-5118862e682c": 17,
 	}
 	if len(signatureSizes) != len(want) {
 		t.Errorf("%d types", len(signatureSizes))

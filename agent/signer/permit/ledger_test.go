@@ -9,7 +9,7 @@ import (
 // without it, and never for a reason of the host's own.
 func TestLedgerThatNeedsTheKey(t *testing.T) {
 	now := time.Now()
-	moving := Ledger{Asked: now, Height: 7, Moved: now, Power: 10}
+	goesOn := Ledger{Asked: now, Power: 10}
 	long := now.Add(-time.Hour)
 	for _, c := range []struct {
 		name   string
@@ -17,10 +17,10 @@ func TestLedgerThatNeedsTheKey(t *testing.T) {
 		want   CheckID // empty: it signs
 	}{
 		{"frozen", func(f *Facts) { f.Ledger.Frozen = true }, ""},
-		{"stands", func(f *Facts) { f.Ledger.Moved = now.Add(-StandsAfter - time.Second) }, ""},
 		{"has not judged", func(f *Facts) { f.Good = now.Add(-Judging + time.Second) }, ""},
 		{"goes on", func(*Facts) {}, Suspended},
-		{"never was admitted", func(f *Facts) { f.Good = time.Time{} }, Suspended},
+		{"never was admitted", func(f *Facts) { f.Good, f.Ledger.Frozen = time.Time{}, true }, Suspended},
+		{"frozen for too long", func(f *Facts) { f.Good, f.Ledger.Frozen = now.Add(-Held-time.Second), true }, Suspended},
 		{"has judged: no power", func(f *Facts) { f.Good, f.Ledger.Power = now, 0 }, Suspended},
 		{"frozen without it", func(f *Facts) { f.Ledger.Frozen, f.Ledger.Power = true, 0 }, Suspended},
 		{"frozen, long ago", func(f *Facts) { f.Ledger.Frozen, f.Ledger.Asked = true, now.Add(-time.Minute) }, Suspended},
@@ -29,7 +29,7 @@ func TestLedgerThatNeedsTheKey(t *testing.T) {
 		{"frozen, no key", func(f *Facts) { f.Ledger.Frozen, f.Released = true, false }, Sealed},
 		{"frozen, nothing saved", func(f *Facts) { f.Ledger.Frozen, f.Saved = true, false }, Unsaved},
 	} {
-		f := Facts{Released: true, Measured: true, Looked: now, Saved: true, Standing: Standing{Suspended: true}, Ledger: moving, Good: long}
+		f := Facts{Released: true, Measured: true, Looked: now, Saved: true, Standing: Standing{Suspended: true}, Ledger: goesOn, Good: long}
 		c.change(&f)
 		var got CheckID
 		if r := Decide(f, now); r != nil {
@@ -38,16 +38,5 @@ func TestLedgerThatNeedsTheKey(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
-	}
-}
-
-func TestLedgerMoves(t *testing.T) {
-	begin := time.Now()
-	l := Ledger{}.Next(3, 10, false, begin)
-	if l = l.Next(3, 10, true, begin.Add(time.Second)); !l.Moved.Equal(begin) || !l.Frozen || !l.Asked.After(begin) {
-		t.Errorf("the same height: %+v", l)
-	}
-	if l = l.Next(4, 10, true, begin.Add(2*time.Second)); !l.Moved.Equal(l.Asked) {
-		t.Errorf("another height: %+v", l)
 	}
 }

@@ -67,42 +67,32 @@ type Facts struct {
 // nothing.
 type Ledger struct {
 	Asked  time.Time // when the gate answered
-	Height uint64
-	Moved  time.Time // since when it has been at that height
 	Power  int64     // that consensus gives to the key
 	Frozen bool      // so many members lapsed that the gate lets nobody go
 }
 
 // A gate's answer counts for a moment. Judging is how long the ledger may take to
 // decide about a host that is no longer admitted: to take its power away, or to
-// freeze its set because too many are in that case. A ledger stands when its
-// height has not changed for many times the pause between blocks.
+// freeze its set because too many are in that case. Held is how long a host may
+// sign for a frozen set at most, after it was admitted last.
 const (
 	maxAnswerAge = 5 * time.Second
 	Judging      = 10 * time.Second
-	StandsAfter  = 10 * time.Second
+	Held         = 12 * time.Hour
 )
 
-// Next returns what is known after another answer of the gate.
-func (l Ledger) Next(height uint64, power int64, frozen bool, now time.Time) Ledger {
-	moved := l.Moved
-	if height != l.Height || moved.IsZero() {
-		moved = now
-	}
-	return Ledger{now, height, moved, power, frozen}
-}
-
 // needs reports whether the ledger counts on the key of a host that is no longer
-// admitted, and was until good: it has had no time to judge, it has frozen its set
-// because too few of it are admitted, or it stands. A ledger that goes on without
-// the key needs it for nothing.
+// admitted, and was until good: it has had no time to judge, or has frozen its set
+// because too few of it are admitted. A ledger that goes on without the key needs
+// it for nothing.
 //
 // Time to judge matters most. If all signers refused in one moment, no vote would
 // be left to carry the block in which the gate freezes its set, and a node does
 // not ask again for a vote that was refused.
 func (l Ledger) needs(good, now time.Time) bool {
 	asked := l.Power > 0 && now.Sub(l.Asked) <= maxAnswerAge
-	return asked && (l.Frozen || now.Sub(l.Moved) > StandsAfter || now.Sub(good) <= Judging)
+	since := now.Sub(good)
+	return asked && (since <= Judging || l.Frozen && since <= Held)
 }
 
 // Verdicts are the verifiers' last decisions about this host, as its agent

@@ -1,5 +1,0 @@
-//go:build !race
-
-package cometbft_test
-
-const slowed = false
