@@ -81,7 +81,7 @@ unit:
 
 race:
 	@echo "== race detector"
-	@go test -race -timeout 15m ./agent/... ./verifier ./verifier/journal/... ./verifier/store/... ./verifier/rpc/... ./verifier/archive/... ./admission/...
+	@go test -race -timeout 15m ./agent/... ./verifier ./verifier/journal/... ./verifier/store/... ./verifier/rpc/... ./verifier/archive/... ./admission/attestedtls ./admission/cometbft ./admission/roster ./admission/watch
 
 fuzz-short:
 	@echo "== short fuzzing"
