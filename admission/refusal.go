@@ -71,7 +71,13 @@ func Lookup(id CheckID) (Check, bool) {
 // refuse makes a Refusal with the title and remedy registered for the check.
 func refuse(id CheckID, where, got, want string) *Refusal {
 	c, _ := Lookup(id)
-	return &Refusal{Check: id, Where: plain(where), Got: plain(got), Want: plain(want), Message: c.Title, Remedy: c.Remedy}
+	return c.Refuse(where, got, want)
+}
+
+// Refuse makes the check's refusal. Foreign text in where, got and want becomes
+// printable and bounded.
+func (c Check) Refuse(where, got, want string) *Refusal {
+	return &Refusal{Check: c.ID, Where: plain(where), Got: plain(got), Want: plain(want), Message: c.Title, Remedy: c.Remedy}
 }
 
 // plain makes foreign text safe to show: printable, on one line, bounded.

@@ -35,8 +35,7 @@ func Checks() []admission.Check {
 	return all
 }
 
-// refuse makes a refusal. Its texts are this package's own, not the peer's.
 func refuse(id admission.CheckID, where, got, want string) *admission.Refusal {
 	i := slices.IndexFunc(checks, func(c admission.Check) bool { return c.ID == id })
-	return &admission.Refusal{Check: id, Where: where, Got: got, Want: want, Message: checks[i].Title, Remedy: checks[i].Remedy}
+	return checks[i].Refuse(where, got, want)
 }

@@ -79,13 +79,15 @@ func (c *Conn) keep(a *admission.Admission) { c.peer = a }
 // HandshakeContext performs the handshake, if that has not happened yet, and
 // starts to watch the peer's admission.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
-	c.once.Do(func() {
-		if c.fault = c.handshake(ctx); c.fault != nil {
-			c.endpoint.config.Report(c.fault)
-			_ = c.Close()
-		}
-	})
+	c.once.Do(func() { c.settle(ctx) })
 	return c.fault
+}
+
+func (c *Conn) settle(ctx context.Context) {
+	if c.fault = c.handshake(ctx); c.fault != nil {
+		c.endpoint.config.Report(c.fault)
+		_ = c.Close() // the fault is what there is to say
+	}
 }
 
 func (c *Conn) handshake(ctx context.Context) error {
@@ -119,10 +121,15 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return n, c.explain(err)
 }
 
+// begin is HandshakeContext for whoever just reads or writes. Only the first call
+// costs anything.
 func (c *Conn) begin() error {
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
-	defer cancel()
-	return c.HandshakeContext(ctx)
+	c.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), handshakeTime)
+		defer cancel()
+		c.settle(ctx)
+	})
+	return c.fault
 }
 
 func (c *Conn) explain(err error) error {

@@ -3,8 +3,6 @@ package power
 import (
 	"cmp"
 	"slices"
-	"strconv"
-	"unicode"
 
 	"github.com/quorate/quorate/admission"
 )
@@ -92,19 +90,5 @@ func Checks() []admission.Check {
 
 func refuse(id admission.CheckID, where, got, want string) *admission.Refusal {
 	i := slices.IndexFunc(checks, func(c admission.Check) bool { return c.ID == id })
-	return &admission.Refusal{Check: id, Where: plain(where), Got: plain(got), Want: plain(want), Message: checks[i].Title, Remedy: checks[i].Remedy}
-}
-
-const maxText = 1024
-
-// plain makes foreign text safe to show: printable, on one line, bounded.
-func plain(s string) string {
-	s = s[:min(len(s), maxText)]
-	for _, r := range s {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
-			quoted := strconv.QuoteToASCII(s)
-			return quoted[1:min(len(quoted)-1, maxText)]
-		}
-	}
-	return s
+	return checks[i].Refuse(where, got, want)
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/quorate/quorate/simulator/papertpm"
 )
@@ -132,16 +131,6 @@ func (l *List) Replay(pcrs *papertpm.PCRs) {
 	for _, e := range l.Entries {
 		pcrs.Extend(imaPCR, e.extended())
 	}
-}
-
-// Extend extends PCR 10 of a TPM by the entries.
-func (l *List) Extend(tpm transport.TPM) error {
-	for i, e := range l.Entries {
-		if err := extend(tpm, imaPCR, e.extended()); err != nil {
-			return fmt.Errorf("bootlog: IMA entry %d: %w", i, err)
-		}
-	}
-	return nil
 }
 
 // ListMutations returns the names of all defects of lists, sorted. Every one

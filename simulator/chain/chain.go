@@ -132,9 +132,3 @@ func (n *Network) Close() {
 		_ = link.Close() // nobody listens any more
 	}
 }
-
-// Logs returns the paths of the programs' logs.
-func (n *Network) Logs() []string {
-	logs, _ := filepath.Glob(filepath.Join(n.Dir, "*", "*.log")) // the pattern is well formed
-	return logs
-}
