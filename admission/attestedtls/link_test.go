@@ -486,6 +486,31 @@ func TestRostersEndConnections(t *testing.T) {
 	}
 }
 
+// A roster that arrives between the look at the peer and the connection's place
+// among the open ones is not missed.
+func TestRosterWithinTheHandshake(t *testing.T) {
+	n := newNetwork(t)
+	a, b := n.host("a"), n.host("b")
+	address := b.echo()
+	_, err := a.connect(address)
+	check(t, err)
+	barred, asked := errors.New("barred meanwhile"), 0
+	a.mu.Lock()
+	a.rule = func(*admission.Admission) error {
+		if asked++; asked > 1 {
+			return barred
+		}
+		return nil
+	}
+	a.mu.Unlock()
+	if _, err := a.connect(address); !errors.Is(err, barred) || asked != 2 {
+		t.Errorf("%v after %d looks", err, asked)
+	}
+	if a.Open() != 1 {
+		t.Errorf("%d connections are open", a.Open())
+	}
+}
+
 // A new bundle is shown from the next handshake on; open connections stay.
 func TestRotation(t *testing.T) {
 	n := newNetwork(t)

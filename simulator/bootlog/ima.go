@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 
-
 	"github.com/quorate/quorate/simulator/papertpm"
 )
 
