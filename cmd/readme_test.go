@@ -102,3 +102,16 @@ func read(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+// No paragraph stands twice in a document: a merge can leave one behind unseen.
+func TestNoParagraphTwice(t *testing.T) {
+	for _, document := range documented {
+		seen := make(map[string]bool)
+		for _, paragraph := range strings.Split(read(t, document), "\n\n") {
+			if len(paragraph) > 120 && seen[paragraph] {
+				t.Errorf("%s says twice: %.60s…", document, paragraph)
+			}
+			seen[paragraph] = true
+		}
+	}
+}
