@@ -50,7 +50,7 @@ func TestRostersTakePowerAway(t *testing.T) {
 
 // Rosters that bar everybody do not stop the chain: a policy mistake freezes the
 // set.
-func TestMassExpulsionFreezes(t *testing.T) {
+func TestA173_MassExpulsionFreezes(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.block(nil, w.roster("org-a", admission.StateSuspended, 0), w.roster("org-b", admission.StateSuspended, 0))
 	w.want(10, 10, 10, 10) // seven verifiers admitted it

@@ -68,11 +68,8 @@ const (
 // Part is a part of Quorate that does not exist yet.
 type Part string
 
-// The parts that rows may wait for.
-const (
-	Console Part = "console" // policy administration and roll-out for people
-	Gates   Part = "gates"   // what ledgers ask before they let a node in
-)
+// Console is the only part that rows still wait for: policy administration for people.
+const Console Part = "console"
 
 // Groups returns the whole catalogue.
 func Groups() []Group {

@@ -42,7 +42,7 @@ var admissionRows = []Row{
 	{Number: 170, Name: "one verifier's key stolen", Refused: "fewer statements than the threshold, by distinct verifiers", By: by(admissions)},
 	{Number: 171, Name: "warning taken for a pass", Refused: "any decision but an admission", By: by(admissions)},
 	{Number: 172, Name: "shared secret", Refused: "no message hands out a secret of the network", By: by(protocol)},
-	{Number: 173, Name: "everybody expelled at once", Refused: "roll-out of a policy that would refuse too many nodes", By: by(service), Due: Console},
+	{Number: 173, Name: "everybody expelled at once", Refused: "a policy that refuses everybody takes the power of no more than the chain can lose: the set freezes, an alarm rings", By: by(admissions)},
 	{Number: 174, Name: "two hosts with one credential", Refused: "a consensus key that two hosts use: proof that it signed twice takes its power; and links of one node key from two addresses", By: by(admissions, links)},
 	{Number: 175, Name: "stale cache", Refused: "what a relying party remembers, after its end, and after a restart", By: by(rosters, admissions)},
 }

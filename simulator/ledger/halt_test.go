@@ -75,7 +75,7 @@ func TestVerifiersDown(t *testing.T) {
 // frozen, the gate says so, the chain goes on. With the right policy back in force,
 // and a word of the machines' own operators, who latched suspensions wait for,
 // everyone is admitted again.
-func TestPolicyThatRefusesEverybody(t *testing.T) {
+func TestA173_PolicyThatRefusesEverybody(t *testing.T) {
 	ctx, l := running(t, brief)
 	wrong := l.path("wrong")
 	like := l.Machines[0].ID
