@@ -137,10 +137,10 @@ func (r *run) touch() {
 	}
 }
 
-// inUse reports whether a host's seat stands or its key has power.
+// inUse reports whether a host's seat stands or is held, or its key has power.
 func (r *run) inUse(id string, h Host) bool {
 	own := r.seats[h.Node].Host == id
-	return own && r.stands(h.Node, r.rules) || h.Key != "" && (own || r.keys[h.Key] == "") && r.validators[h.Key].Effective > 0
+	return own && (r.stands(h.Node, r.rules) || r.held(h.Node, r.rules)) || h.Key != "" && (own || r.keys[h.Key] == "") && r.validators[h.Key].Effective > 0
 }
 
 func (r *run) forget(id string, h Host) {

@@ -81,7 +81,7 @@ func (s *State) Status(schedule *Schedule) Status {
 		}
 		out.Validators = append(out.Validators, ValidatorStatus{key, s.keys[key], v.Desired, v.Effective, held, s.reason(key, v, rules)})
 	}
-	out.Members, out.MayLapse = s.membersStatus(rules, out.Total), s.mayLapse()
+	out.Members, out.MayLapse = s.membersStatus(rules, out.Total), s.mayLapse(out.Held)
 	for _, node := range slices.Sorted(maps.Keys(s.seats)) {
 		seat := s.seats[node]
 		out.Nodes = append(out.Nodes, NodeStatus{
@@ -114,8 +114,8 @@ func (s *State) membersStatus(rules Rules, total int64) []MemberStatus {
 	return out
 }
 
-// mayLapse is the guard's allowance that is left.
-func (s *State) mayLapse() int64 {
+// mayLapse is the guard's allowance that is left. Who is held has used it up.
+func (s *State) mayLapse(held int64) int64 {
 	now, gone := int64(0), int64(0)
 	for _, p := range s.Effective() {
 		now += p.Power
@@ -123,7 +123,7 @@ func (s *State) mayLapse() int64 {
 	for _, m := range s.removals {
 		gone += m.power
 	}
-	return max(0, (now+gone-1)/3-gone)
+	return max(0, (now+gone-1)/3-gone-held)
 }
 
 func (s *State) peersOf(node string) []string {
