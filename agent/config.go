@@ -69,7 +69,8 @@ type SignerConfig struct {
 	// Ledger is the RPC address of this host's node behind a gate, such as
 	// "http://127.0.0.1:26657". A host that is no longer admitted then goes on
 	// signing until the ledger has taken its power away, for at most ten seconds,
-	// and, while the gate has frozen its set, for at most twelve hours: so neither
+	// and, while the gate has frozen its set or holds the host's lapse back since
+	// verifiers are down, for at most twelve hours: so neither
 	// an outage of verifiers nor a mistaken policy halts the ledger.
 	Ledger string `yaml:"ledger"`
 }

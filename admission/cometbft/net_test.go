@@ -131,7 +131,7 @@ func (n *network) bundle(h *host, lasts time.Duration, members ...string) []byte
 	n.Helper()
 	now := time.Now().Truncate(time.Second)
 	b, err := n.Bundle(issuer.Node{
-		ID: h.id, ConsensusKey: ed25519.PublicKey(h.pv.Key.PubKey.Bytes()), NotBefore: now.Add(-5 * time.Second), NotAfter: now.Add(lasts),
+		ID: h.id, ConsensusKey: ed25519.PublicKey(h.pv.Key.PubKey.Bytes()), NotBefore: now, NotAfter: now.Add(lasts),
 	}, members...)
 	if err != nil {
 		n.Fatal(err)

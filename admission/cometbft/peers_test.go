@@ -48,7 +48,7 @@ func (h *host) connected(to *host) bool {
 // are closed.
 func TestPeersNeedAnAdmission(t *testing.T) {
 	t.Parallel()
-	n := newNetwork(t, 4, 5, nil)
+	n := newNetwork(t, 4, 5, func(r *power.Rules) { r.OutageGrace = 0 }) // nobody renews here
 	for _, h := range n.nodes[:4] {
 		n.founders = append(n.founders, n.bind(h))
 		h.config.FilterPeers = true

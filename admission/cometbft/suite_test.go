@@ -10,9 +10,16 @@ import (
 	"github.com/cometbft/cometbft/mempool"
 
 	"github.com/quorate/quorate/admission/cometbft"
+	"github.com/quorate/quorate/admission/power"
 )
 
 var mempoolInfo = mempool.TxInfo{}
+
+// shortGrace are rules that give who did not renew two seconds.
+func shortGrace(r *power.Rules) { r.OutageGrace = 2 * time.Second }
+
+// held is the power whose lapse is held back.
+func held(h *host) int64 { return h.gate.State().Status(h.gate.Schedule).Held }
 
 // wish is the application's own transaction that makes a validator of a host. It
 // asks nobody's permission.
@@ -21,10 +28,11 @@ func wish(h *host, power int) []byte {
 }
 
 // Four validators are admitted; a fifth gets power by two of three verifiers'
-// admissions, not by the application's word and not by one admission, and loses
-// it when they end. The chain never stops.
+// admissions, not by the application's word and not by one admission. When they end
+// it keeps it for as long as nobody shows that it could have renewed, and loses it a
+// moment after somebody did. The chain never stops.
 func TestAFifthValidatorNeedsItsBundle(t *testing.T) {
-	n := newNetwork(t, 4, 5, nil)
+	n := newNetwork(t, 4, 5, shortGrace)
 	n.start(n.nodes...)
 	first, fifth := n.nodes[0], n.nodes[4]
 	n.until("four validators sign", func() bool { return first.height() >= 2 && n.nodes[1].signs(first) })
@@ -52,7 +60,15 @@ func TestAFifthValidatorNeedsItsBundle(t *testing.T) {
 	if took > 5*time.Second {
 		t.Errorf("signing only %v after its bundle", took)
 	}
-	n.until("its admission ended", func() bool { return fifth.effective(first) == 0 })
+	n.until("its admission ended", func() bool { return held(first) == 10 })
+	n.advance(first, 3)
+	if p := fifth.effective(first); p != 10 {
+		t.Errorf("nobody knows whether it could have renewed, power %d", p)
+	}
+	if code := first.submit(cometbft.Tx(n.bundle(first, time.Hour))); code != 0 {
+		t.Errorf("a renewal: code %d", code)
+	}
+	n.until("it is out of the set", func() bool { return fifth.effective(first) == 0 })
 	n.until("it is out of the commits", func() bool { return !fifth.signs(first) })
 	n.advance(first, 3)
 	n.agree()
@@ -62,7 +78,7 @@ func TestAFifthValidatorNeedsItsBundle(t *testing.T) {
 // with the set that it has, takes nobody in, and thaws when a quorum has renewed.
 func TestChainOutlivesItsAdmissions(t *testing.T) {
 	t.Parallel()
-	n := newNetwork(t, 4, 5, nil)
+	n := newNetwork(t, 4, 5, shortGrace)
 	for i, h := range n.nodes[:4] {
 		n.founders[i] = n.bundle(h, 4*time.Second)
 	}
@@ -84,7 +100,11 @@ func TestChainOutlivesItsAdmissions(t *testing.T) {
 			t.Errorf("a renewal: code %d", code)
 		}
 	}
-	n.until("thawed, without the fourth", func() bool { return first.gate.State().Frozen() == 0 && n.nodes[3].effective(first) == 0 })
+	n.until("thawed, with the fourth", func() bool { return first.gate.State().Frozen() == 0 })
+	if p := n.nodes[3].effective(first); p != 10 {
+		t.Errorf("the others were first, and the fourth has power %d", p)
+	}
+	n.until("the fourth has not renewed in time", func() bool { return n.nodes[3].effective(first) == 0 })
 	if code := first.submit(cometbft.Tx(n.bundle(fifth, time.Hour))); code != 0 {
 		t.Errorf("somebody new, after the thaw: code %d", code)
 	}

@@ -16,9 +16,9 @@ import (
 func TestStateSyncAndUpgrade(t *testing.T) {
 	t.Parallel()
 	const upgrade = 6
-	n := newNetwork(t, 4, 5, nil)
+	n := newNetwork(t, 4, 5, func(r *power.Rules) { r.OutageGrace = 0 })
 	later := n.schedule.At(1)
-	later.From, later.Window, later.BeaconAge = upgrade, 100, 50
+	later.From, later.Window, later.BeaconAge, later.OutageGrace = upgrade, 100, 50, time.Hour
 	var err error
 	if n.schedule, err = power.NewSchedule(n.schedule.At(1), later); err != nil {
 		t.Fatal(err)

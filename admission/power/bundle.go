@@ -199,6 +199,8 @@ func (r *run) seat(node string, s Seat) {
 	if s.Key != "" {
 		r.keys[s.Key] = node
 	}
+	r.look(s)
+	r.mark()
 	r.event("admitted", [2]string{"node", node}, [2]string{"key", orNone(s.Key)}, [2]string{"host", s.Host},
 		[2]string{"not_after", formatTime(s.NotAfter)}, [2]string{"bundle", s.Bundle.String()})
 }

@@ -226,11 +226,13 @@ func (r *run) extend() error {
 		}
 		seat.NotAfter, seat.Extended = seat.NotAfter.Add(r.rules.Extension), true
 		r.seats[node] = seat
+		delete(r.seen, node)
 		done++
 	}
 	if done == 0 {
 		return refuse(GlassUsed, "", "no admission that could be extended", "members of the set not extended since their latest bundle")
 	}
+	r.mark()
 	return nil
 }
 

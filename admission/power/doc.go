@@ -15,7 +15,9 @@
 //   - R7 an old policy counts beside a new one until its notice ends;
 //   - R8 founders enter with bundles, or unattested until a stated height;
 //   - R9 a quorum of the members may extend every standing admission, once;
-//   - R10 no member holds more than its cap, whoever joins and whoever leaves.
+//   - R10 no member holds more than its cap, whoever joins and whoever leaves;
+//   - R11 nobody leaves because verifiers are down: an admission that ends lapses
+//     only after the ledger has seen that it could have been renewed.
 //
 // A State is a value of one height. Step makes the next one from a block. The
 // package is pure: the same blocks give the same states, bytes and results on

@@ -391,6 +391,12 @@ func TestScheduleBounds(t *testing.T) {
 		"shares 0":            {func(r *power.Rules) { r.FairShares = 0 }, false},
 		"shares 1001":         {func(r *power.Rules) { r.FairShares = 1001 }, false},
 		"members 0":           {func(r *power.Rules) { r.CapFrom = 0 }, false},
+		"no outage grace":     {func(r *power.Rules) { r.OutageGrace = 0 }, true},
+		"a second's grace":    {func(r *power.Rules) { r.OutageGrace = time.Second }, true},
+		"a day's grace":       {func(r *power.Rules) { r.OutageGrace = 24 * time.Hour }, true},
+		"more grace":          {func(r *power.Rules) { r.OutageGrace = 24*time.Hour + time.Second }, false},
+		"half a second more":  {func(r *power.Rules) { r.OutageGrace = 1500 * time.Millisecond }, false},
+		"negative grace":      {func(r *power.Rules) { r.OutageGrace = -time.Second }, false},
 		"members 1001":        {func(r *power.Rules) { r.CapFrom = 1001 }, false},
 	} {
 		r := base

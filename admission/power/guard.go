@@ -8,10 +8,12 @@ import (
 // settle decides the set of the next heights and returns what changes. It
 // removes who lapsed, unless that would take more than the guard allows (R3):
 // then nobody leaves or joins, and only less power is taken where the
-// application wants less.
+// application wants less. Whose lapse is held back (R11) counts for the guard as
+// if it had lapsed, and stays.
 func (r *run) settle() []Power {
 	lapsed, frozen := r.lapsed()
 	r.freeze(frozen)
+	r.announce()
 	target := r.reduced()
 	if !frozen {
 		target = r.allowed()
@@ -30,17 +32,20 @@ func (r *run) settle() []Power {
 }
 
 // lapsed returns the members of the set that the application still wants and that
-// no longer may vote, and whether so much of the power lapsed that fewer than a
-// quorum of the set at the start of the window would stay.
+// have to go since they no longer may vote, and whether so much of the power
+// cannot prove itself that fewer than a quorum of the set at the start of the
+// window can.
 func (r *run) lapsed() (gone map[string]int64, frozen bool) {
 	gone = map[string]int64{}
-	standing, start := int64(0), int64(0)
+	standing, start, held := int64(0), int64(0), 0
 	for key, v := range r.validators {
 		switch {
 		case v.Effective == 0 || v.Desired == 0:
 			continue
 		case r.mayVote(key, r.rules):
 			standing += v.Effective
+		case r.keeps(key, r.rules):
+			held++
 		default:
 			gone[key] = v.Effective
 		}
@@ -49,7 +54,7 @@ func (r *run) lapsed() (gone map[string]int64, frozen bool) {
 	for _, m := range r.removals {
 		start += m.power
 	}
-	return gone, len(gone) > 0 && 3*standing <= 2*start
+	return gone, len(gone)+held > 0 && 3*standing <= 2*start
 }
 
 func (r *run) freeze(on bool) {
@@ -64,12 +69,16 @@ func (r *run) freeze(on bool) {
 }
 
 // allowed is R1: what the application asks for, for those who may vote, within
-// the caps.
+// the caps. Whose lapse is held back keeps what it has, and gets no more (R11).
 func (r *run) allowed() map[string]int64 {
 	target := map[string]int64{}
 	for key, v := range r.validators {
-		if v.Desired > 0 && r.mayVote(key, r.rules) {
+		switch {
+		case v.Desired == 0:
+		case r.mayVote(key, r.rules):
 			target[key] = v.Desired
+		case v.Effective > 0 && r.keeps(key, r.rules):
+			target[key] = min(v.Effective, v.Desired)
 		}
 	}
 	r.limit(target)
@@ -128,10 +137,10 @@ func (r *run) touch() {
 	}
 }
 
-// inUse reports whether a host's seat stands or its key has power.
+// inUse reports whether a host's seat stands or is held, or its key has power.
 func (r *run) inUse(id string, h Host) bool {
 	own := r.seats[h.Node].Host == id
-	return own && r.stands(h.Node, r.rules) || h.Key != "" && (own || r.keys[h.Key] == "") && r.validators[h.Key].Effective > 0
+	return own && (r.stands(h.Node, r.rules) || r.held(h.Node, r.rules)) || h.Key != "" && (own || r.keys[h.Key] == "") && r.validators[h.Key].Effective > 0
 }
 
 func (r *run) forget(id string, h Host) {
@@ -145,6 +154,7 @@ func (r *run) forget(id string, h Host) {
 func (r *run) vacate(node string) {
 	delete(r.keys, r.seats[node].Key)
 	delete(r.seats, node)
+	delete(r.seen, node)
 }
 
 // sum adds powers and stops at the largest number.

@@ -15,6 +15,7 @@ const (
 	MaxBeaconAge = 1024    // blocks whose hashes a state remembers
 	maxBlocks    = 1 << 32 // of a window or cool-down
 	maxNotice    = 90 * 24 * time.Hour
+	maxGrace     = 24 * time.Hour // after an outage
 	perMille     = 1000
 )
 
@@ -31,6 +32,7 @@ type Rules struct {
 	CapPerMille     uint64        // of all power that one member may hold
 	FairShares      uint64        // or this many times an equal share, whichever is less
 	CapFrom         uint64        // members that a consortium must have before caps bind
+	OutageGrace     time.Duration // in which nodes renew when verifiers are back; 0 lets admissions lapse in an outage
 }
 
 // DefaultRules are the rules of a consortium that states none: they hold from
@@ -38,18 +40,24 @@ type Rules struct {
 func DefaultRules(c *admission.Consortium) Rules {
 	return Rules{
 		From: 1, Consortium: c, Window: 3600, CoolDown: 500_000, Notice: 24 * time.Hour, Extension: 24 * time.Hour,
-		CapPerMille: 333, FairShares: 8, CapFrom: 4,
+		CapPerMille: 333, FairShares: 8, CapFrom: 4, OutageGrace: time.Hour,
 	}
 }
 
-// Text is the one line that names the rules under the application hash.
+// Text is the one line that names the rules under the application hash. Rules
+// that came later are named only where they hold: the text of a chain that began
+// before them stays what it was.
 func (r Rules) Text() string {
-	return strings.Join([]string{
+	text := []string{
 		"from", num(r.From), "consortium", r.Consortium.Digest().String(), "unattested", num(r.UnattestedUntil),
 		"window", num(r.Window), "cool-down", num(r.CoolDown), "beacon-age", num(r.BeaconAge),
 		"notice", r.Notice.String(), "extension", r.Extension.String(),
 		"cap", num(r.CapPerMille), "fair-shares", num(r.FairShares), "cap-from", num(r.CapFrom),
-	}, " ")
+	}
+	if r.OutageGrace > 0 {
+		text = append(text, "outage-grace", r.OutageGrace.String())
+	}
+	return strings.Join(text, " ")
 }
 
 func num(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -68,6 +76,7 @@ func (r Rules) check() error {
 		{r.CapPerMille >= 1 && r.CapPerMille <= perMille, "cap is not 1 to 1000 per mille"},
 		{r.FairShares >= 1 && r.FairShares <= perMille, "fairShares is not 1 to 1000"},
 		{r.CapFrom >= 1 && r.CapFrom <= perMille, "capFrom is not 1 to 1000 members"},
+		{r.OutageGrace == 0 || wholeSeconds(r.OutageGrace) && r.OutageGrace <= maxGrace, "outageGrace is neither 0s nor whole seconds up to " + maxGrace.String()},
 	} {
 		if !c.ok {
 			return fmt.Errorf("power: rules from height %d: %s", r.From, c.what)

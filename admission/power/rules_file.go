@@ -37,6 +37,7 @@ type rulesEntry struct {
 	CapPerMille     uint64        `yaml:"capPerMille"`
 	FairShares      uint64        `yaml:"fairShares"`
 	CapFrom         uint64        `yaml:"capFrom"`
+	OutageGrace     time.Duration `yaml:"outageGrace"`
 }
 
 // ParseSchedule reads a rules file. Each entry names the consortium file that
@@ -88,6 +89,7 @@ func (r Rules) override(n yaml.Node, consortia []*admission.Consortium) (Rules, 
 	e := rulesEntry{
 		Height: r.From, Consortium: r.Consortium.Digest().String(), UnattestedUntil: r.UnattestedUntil, Window: r.Window, CoolDown: r.CoolDown,
 		BeaconAge: r.BeaconAge, Notice: r.Notice, Extension: r.Extension, CapPerMille: r.CapPerMille, FairShares: r.FairShares, CapFrom: r.CapFrom,
+		OutageGrace: r.OutageGrace,
 	}
 	text, err := yaml.Marshal(&n) // a node's own Decode does not refuse unknown keys
 	if err != nil {
@@ -99,6 +101,7 @@ func (r Rules) override(n yaml.Node, consortia []*admission.Consortium) (Rules, 
 	out := Rules{
 		From: e.Height, UnattestedUntil: e.UnattestedUntil, Window: e.Window, CoolDown: e.CoolDown, BeaconAge: e.BeaconAge,
 		Notice: e.Notice, Extension: e.Extension, CapPerMille: e.CapPerMille, FairShares: e.FairShares, CapFrom: e.CapFrom,
+		OutageGrace: e.OutageGrace,
 	}
 	for _, c := range consortia {
 		if c.Digest().String() == e.Consortium {

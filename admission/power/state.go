@@ -87,6 +87,8 @@ type State struct {
 	doubled    map[string]time.Time           // consensus key → time of the block that proves that it signed twice
 	removals   map[string]removal             // by consensus key, within the window
 	blocks     []admission.Beacon             // recent blocks, ascending
+	quorum     time.Time                      // when a quorum of verifiers was at work last, as far as bundles show; zero without R11
+	seen       map[string]time.Time           // node id → when the chain saw that, within the last part of its seat's life
 	keys       map[string]string              // consensus key → node id of the seat; derived
 }
 
@@ -94,7 +96,7 @@ func newState() *State {
 	return &State{
 		validators: map[string]Validator{}, seats: map[string]Seat{}, hosts: map[string]Host{}, peers: map[string]string{},
 		retired: map[string]time.Time{}, barred: map[string]bars{}, commands: map[admission.Digest]time.Time{}, numbers: map[string]uint64{},
-		doubled: map[string]time.Time{}, removals: map[string]removal{}, keys: map[string]string{},
+		doubled: map[string]time.Time{}, removals: map[string]removal{}, keys: map[string]string{}, seen: map[string]time.Time{},
 	}
 }
 
@@ -104,7 +106,7 @@ func (s *State) clone() *State {
 	c.peers, c.retired, c.barred = maps.Clone(s.peers), maps.Clone(s.retired), maps.Clone(s.barred)
 	c.commands, c.keys = maps.Clone(s.commands), maps.Clone(s.keys)
 	c.doubled, c.numbers = maps.Clone(s.doubled), maps.Clone(s.numbers)
-	c.removals, c.blocks = maps.Clone(s.removals), slices.Clone(s.blocks)
+	c.removals, c.blocks, c.seen = maps.Clone(s.removals), slices.Clone(s.blocks), maps.Clone(s.seen)
 	return &c
 }
 

@@ -16,6 +16,8 @@ type Status struct {
 	Frozen     uint64            `json:"frozen,omitempty"` // since this height
 	Total      int64             `json:"total"`            // effective power of all
 	MayLapse   int64             `json:"mayLapse"`         // power that may lapse in this window before the set is frozen
+	Held       int64             `json:"held,omitempty"`   // power whose lapse is held back since verifiers are, or were, down
+	Quorum     *time.Time        `json:"quorum,omitempty"` // when a quorum of verifiers was at work last, as far as bundles show
 	Rules      string            `json:"rules"`
 	Validators []ValidatorStatus `json:"validators"`
 	Members    []MemberStatus    `json:"members"`
@@ -30,7 +32,8 @@ type ValidatorStatus struct {
 	Node      string `json:"node,omitempty"`
 	Desired   int64  `json:"desired"`
 	Effective int64  `json:"effective"`
-	Reason    string `json:"reason"` // why it has what it has
+	Held      bool   `json:"held,omitempty"` // its admission ended, its lapse is held back
+	Reason    string `json:"reason"`         // why it has what it has
 }
 
 // MemberStatus is the power of a member's validators together. Who has no seat
@@ -51,6 +54,8 @@ type NodeStatus struct {
 	Policy   string           `json:"policy"`
 	Ends     time.Time        `json:"ends"`
 	Stands   bool             `json:"stands"`
+	Held     bool             `json:"held,omitempty"`   // it ended, and the lapse is held back
+	Lapses   *time.Time       `json:"lapses,omitempty"` // until when, if verifiers are back
 	Extended bool             `json:"extended,omitempty"`
 	Bundle   admission.Digest `json:"bundle"`
 	Accepted uint64           `json:"accepted"`
@@ -66,18 +71,22 @@ type RetiredStatus struct {
 // Status returns the state for people. Reasons are for reading, not for programs.
 func (s *State) Status(schedule *Schedule) Status {
 	rules := schedule.At(max(s.height, 1))
-	out := Status{Height: s.height, Time: s.time, Frozen: s.frozen, Rules: s.rules}
+	out := Status{Height: s.height, Time: s.time, Frozen: s.frozen, Rules: s.rules, Quorum: orNil(s.quorum)}
 	for _, key := range slices.Sorted(maps.Keys(s.validators)) {
 		v := s.validators[key]
+		held := v.Effective > 0 && !s.mayVote(key, rules) && s.keeps(key, rules)
 		out.Total += v.Effective
-		out.Validators = append(out.Validators, ValidatorStatus{key, s.keys[key], v.Desired, v.Effective, s.reason(key, v, rules)})
+		if held {
+			out.Held += v.Effective
+		}
+		out.Validators = append(out.Validators, ValidatorStatus{key, s.keys[key], v.Desired, v.Effective, held, s.reason(key, v, rules)})
 	}
-	out.Members, out.MayLapse = s.membersStatus(rules, out.Total), s.mayLapse()
+	out.Members, out.MayLapse = s.membersStatus(rules, out.Total), s.mayLapse(out.Held)
 	for _, node := range slices.Sorted(maps.Keys(s.seats)) {
 		seat := s.seats[node]
 		out.Nodes = append(out.Nodes, NodeStatus{
 			Node: node, Role: seat.Role, Host: seat.Host, Key: seat.Key, Policy: seat.Policy.String(), Ends: s.end(seat),
-			Stands: s.stands(node, rules), Extended: seat.Extended, Bundle: seat.Bundle, Accepted: seat.Accepted, Peers: s.peersOf(node),
+			Stands: s.stands(node, rules), Held: s.held(node, rules), Lapses: s.lapses(node, rules), Extended: seat.Extended, Bundle: seat.Bundle, Accepted: seat.Accepted, Peers: s.peersOf(node),
 		})
 	}
 	for _, what := range slices.Sorted(maps.Keys(s.retired)) {
@@ -105,8 +114,8 @@ func (s *State) membersStatus(rules Rules, total int64) []MemberStatus {
 	return out
 }
 
-// mayLapse is the guard's allowance that is left.
-func (s *State) mayLapse() int64 {
+// mayLapse is the guard's allowance that is left. Who is held has used it up.
+func (s *State) mayLapse(held int64) int64 {
 	now, gone := int64(0), int64(0)
 	for _, p := range s.Effective() {
 		now += p.Power
@@ -114,7 +123,7 @@ func (s *State) mayLapse() int64 {
 	for _, m := range s.removals {
 		gone += m.power
 	}
-	return max(0, (now+gone-1)/3-gone)
+	return max(0, (now+gone-1)/3-gone-held)
 }
 
 func (s *State) peersOf(node string) []string {
@@ -137,9 +146,9 @@ func (s *State) reason(key string, v Validator, rules Rules) string {
 	case standing && v.Effective < v.Desired && s.frozen == 0:
 		return "limited by the cap of " + s.member(key)
 	case s.frozen != 0:
-		return cmp.Or(s.lapse(key, standing), "admitted") + "; the set is frozen since height " + num(s.frozen)
+		return cmp.Or(s.lapse(key, standing, rules), "admitted") + "; the set is frozen since height " + num(s.frozen)
 	}
-	return s.lapse(key, standing)
+	return s.lapse(key, standing, rules)
 }
 
 func (s *State) until(key string, rules Rules) string {
@@ -149,7 +158,7 @@ func (s *State) until(key string, rules Rules) string {
 	return "height " + num(rules.UnattestedUntil) + ", unattested"
 }
 
-func (s *State) lapse(key string, standing bool) string {
+func (s *State) lapse(key string, standing bool, rules Rules) string {
 	node, ok := s.keys[key]
 	switch {
 	case standing:
@@ -160,16 +169,36 @@ func (s *State) lapse(key string, standing bool) string {
 		return "signed twice at " + formatTime(s.doubled[key])
 	case s.seats[node].Role != RoleValidator:
 		return "admitted as " + s.seats[node].Role
+	case s.held(node, rules):
+		return s.waits(node, rules)
 	case !s.time.Before(s.end(s.seats[node])):
 		return "admission ended at " + formatTime(s.end(s.seats[node]))
 	}
 	return "barred by its verifiers"
 }
 
+// waits says why a seat that has ended is held.
+func (s *State) waits(node string, rules Rules) string {
+	out := "held: its admission ended at " + formatTime(s.seats[node].NotAfter)
+	if end := s.lapses(node, rules); end != nil {
+		return out + "; verifiers are back, it must renew until " + formatTime(*end)
+	}
+	return out + "; no quorum of verifiers seen since " + formatTime(s.quorum)
+}
+
+func orNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
 // Peer reports whether a peer of the ledger's network belongs to a node whose
-// admission stands. While founders are unattested, everyone may connect.
+// admission stands, or that keeps its vote without one: nobody can use a vote
+// without links. While founders are unattested, everyone may connect.
 func (s *State) Peer(id string, schedule *Schedule) bool {
 	rules := schedule.At(max(s.height, 1))
 	node, ok := s.peers[id]
-	return ok && s.stands(node, rules) || rules.UnattestedUntil > 0 && s.height <= rules.UnattestedUntil
+	votes := ok && s.validators[s.seats[node].Key].Effective > 0
+	return votes || ok && (s.stands(node, rules) || s.held(node, rules)) || rules.UnattestedUntil > 0 && s.height <= rules.UnattestedUntil
 }

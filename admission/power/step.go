@@ -51,6 +51,7 @@ type Outcome struct {
 type run struct {
 	*State
 	rules  Rules
+	before time.Time // of the block before
 	events []Event
 }
 
@@ -87,7 +88,7 @@ func (s *State) Try(tx []byte, schedule *Schedule) *admission.Refusal {
 
 // begin moves a copy of the state to a height and drops what time has settled.
 func (s *State) begin(height uint64, now time.Time, schedule *Schedule) *run {
-	r := &run{State: s.clone(), rules: schedule.At(height)}
+	r := &run{State: s.clone(), rules: schedule.At(height), before: s.time}
 	r.height, r.time = height, now.UTC().Truncate(time.Second)
 	if text := r.rules.Text(); text != r.State.rules {
 		r.change(text)
@@ -113,6 +114,7 @@ func (r *run) change(text string) {
 			}
 		}
 	}
+	r.lookAgain()
 	r.event("rules", [2]string{"text", text})
 }
 

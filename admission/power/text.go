@@ -14,7 +14,12 @@ import (
 	"github.com/quorate/quorate/admission"
 )
 
-const stateHeader = "quorate/power/v1"
+// Headers of states. A state that R11 has touched says so: programs that do not
+// know that rule must not take it up.
+const (
+	stateHeader       = "quorate/power/v1"
+	stateHeaderOutage = "quorate/power/v2"
+)
 
 // Entry is one fact of a state: a leaf under the application hash.
 type Entry struct {
@@ -63,6 +68,12 @@ func (s *State) Entries() []Entry {
 	for key, at := range s.doubled {
 		out = append(out, Entry{"doubled/" + key, formatTime(at)})
 	}
+	if !s.quorum.IsZero() {
+		out = append(out, Entry{"quorum", formatTime(s.quorum)})
+	}
+	for node, at := range s.seen {
+		out = append(out, Entry{"seen/" + node, formatTime(at)})
+	}
 	for key, m := range s.removals {
 		out = append(out, Entry{"removed/" + key, words(num(m.height), signed(m.power))})
 	}
@@ -102,17 +113,27 @@ func (b bars) text() string {
 // Marshal returns the one text of the state. ParseState reads it.
 func (s *State) Marshal() []byte {
 	var buf bytes.Buffer
-	buf.WriteString(stateHeader + "\n")
+	buf.WriteString(s.header() + "\n")
 	for _, e := range s.Entries() {
 		buf.WriteString(e.Key + " " + e.Value + "\n")
 	}
 	return buf.Bytes()
 }
 
+func (s *State) header() string {
+	if s.quorum.IsZero() && len(s.seen) == 0 {
+		return stateHeader
+	}
+	return stateHeaderOutage
+}
+
 // ParseState reads a state. It accepts exactly what Marshal makes.
 func ParseState(b []byte) (*State, error) {
 	s := newState()
 	lines := strings.SplitAfter(string(b), "\n")
+	if h := strings.TrimSuffix(lines[0], "\n"); h != stateHeader && h != stateHeaderOutage {
+		return nil, refuse(BadState, "line 1", h, stateHeader+" or "+stateHeaderOutage)
+	}
 	for i, line := range lines[1:] {
 		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if i == len(lines)-2 && line == "" {
@@ -167,6 +188,10 @@ func (s *State) set(key, value string) bool {
 		s.barred[name] = w.bars()
 	case "command":
 		s.commands[w.digestOf(name)] = w.time()
+	case "quorum":
+		s.quorum = w.time()
+	case "seen":
+		s.seen[name] = w.time()
 	case "removed":
 		s.removals[name] = removal{w.num(), w.signed()}
 	default:

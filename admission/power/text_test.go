@@ -13,7 +13,7 @@ import (
 // full is a state with something of every kind in it.
 func full(t testing.TB) *power.State {
 	w := newWorld(t, setup{lasts: 6 * blink, rules: func(r *power.Rules) { r.BeaconAge, r.UnattestedUntil = 0, 2 }, more: func(r power.Rules) []power.Rules {
-		r.From, r.BeaconAge = 5, 3
+		r.From, r.BeaconAge, r.OutageGrace = 5, 3, time.Second
 		return []power.Rules{r}
 	}})
 	observer := w.node(5)
@@ -21,7 +21,11 @@ func full(t testing.TB) *power.State {
 	w.block(w.wish(4, 10), w.sign(w.node(4)), w.sign(observer), w.sign(w.node(1)), w.sign(w.node(2)), w.sign(w.node(3)))
 	w.block(nil, w.command(power.Peer, "org-a/validator-0=p1", "org-a"), w.roster("org-b", admission.StateSuspended, 1, 2))
 	w.block(nil, w.command(power.RetireVerifier, verifierID(w, "org-c"), "org-b", "org-c", "org-d", "org-e"))
-	w.blocks(6)
+	w.blocks(4)
+	renewed := w.node(1)
+	renewed.Beacon = admission.Beacon{Height: w.state.Height(), Hash: hashOf(w.state.Height())}
+	w.accept(w.sign(renewed))
+	w.block(nil)
 	next, _, err := w.state.Step(power.Block{Height: w.state.Height() + 1, Time: w.now, Doubled: []string{key(w.node(0))}}, w.schedule)
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +36,7 @@ func full(t testing.TB) *power.State {
 func TestStatesReadBack(t *testing.T) {
 	s := full(t)
 	text := s.Marshal()
-	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "doubled/", "frozen ", "host/", "number/", "peer/", "removed/", "retired/", "rules ", "seat/", "validator/"} {
+	for _, kind := range []string{"barred/", "beacons ", "block ", "command/", "doubled/", "frozen ", "host/", "number/", "peer/", "quorum ", "removed/", "retired/", "rules ", "seat/", "seen/", "validator/"} {
 		if !bytes.Contains(text, []byte("\n"+kind)) {
 			t.Errorf("the test's state holds no %q", kind)
 		}
@@ -43,6 +47,11 @@ func TestStatesReadBack(t *testing.T) {
 	}
 	if !bytes.Equal(again.Marshal(), text) {
 		t.Error("another text")
+	}
+	for _, header := range []string{"quorate/power/v1", "quorate/power/v3", ""} { // not this state's
+		if _, err := power.ParseState(bytes.Replace(text, []byte("quorate/power/v2"), []byte(header), 1)); err == nil {
+			t.Errorf("accepted as %q", header)
+		}
 	}
 	for i, line := range strings.SplitAfter(string(text), "\n") {
 		if line == "" {
@@ -119,6 +128,7 @@ from:
   - height: 5000
     beaconAge: 100
     notice: 48h
+    outageGrace: 2h
 `
 
 func TestRulesFile(t *testing.T) {
@@ -127,10 +137,10 @@ func TestRulesFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := s.At(4999); r.Window != 600 || r.BeaconAge != 0 || r.Notice != 24*time.Hour || r.UnattestedUntil != 100 {
+	if r := s.At(4999); r.Window != 600 || r.BeaconAge != 0 || r.Notice != 24*time.Hour || r.UnattestedUntil != 100 || r.OutageGrace != time.Hour {
 		t.Errorf("before: %+v", r)
 	}
-	if r := s.At(5000); r.Window != 600 || r.BeaconAge != 100 || r.Notice != 48*time.Hour {
+	if r := s.At(5000); r.Window != 600 || r.BeaconAge != 100 || r.Notice != 48*time.Hour || r.OutageGrace != 2*time.Hour {
 		t.Errorf("after: %+v", r)
 	}
 	if s.At(1).Text() == s.At(5000).Text() {
@@ -147,6 +157,7 @@ func TestRulesFile(t *testing.T) {
 		"negative notice":  strings.Replace(goodRules, "48h", "-1h", 1),
 		"other consortium": strings.Replace(goodRules, "window:", "consortium: "+hashOf(1).String()+"\n    window:", 1),
 		"two documents":    goodRules + "---\n" + goodRules,
+		"long grace":       strings.Replace(goodRules, "outageGrace: 2h", "outageGrace: 25h", 1),
 		"old beacons":      strings.Replace(goodRules, "beaconAge: 100", "beaconAge: 100000", 1),
 	} {
 		if _, err := power.ParseSchedule([]byte(bad), c); err == nil {

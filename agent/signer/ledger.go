@@ -39,9 +39,9 @@ func (s *Signer) follow(ctx context.Context) {
 	client := &http.Client{Timeout: ledgerTimeout}
 	for ctx.Err() == nil {
 		if st, err := askGate(ctx, client, s.cfg.Signer.Ledger); err == nil {
-			power := st.power(s.key.Terms.PublicKey)
+			power, held := st.power(s.key.Terms.PublicKey)
 			s.learn(func(f *permit.Facts) {
-				f.Ledger = permit.Ledger{Asked: time.Now(), Power: power, Frozen: st.Frozen > 0}
+				f.Ledger = permit.Ledger{Asked: time.Now(), Power: power, Keeps: held || st.Frozen > 0}
 			})
 		}
 		pause(ctx, ledgerEvery)
@@ -54,16 +54,18 @@ type gateStatus struct {
 	Validators []struct {
 		Key       string `json:"key"`
 		Effective int64  `json:"effective"`
+		Held      bool   `json:"held"`
 	} `json:"validators"`
 }
 
-func (g gateStatus) power(key string) int64 {
+// power returns the key's power, and whether the gate holds its lapse back.
+func (g gateStatus) power(key string) (effective int64, held bool) {
 	for _, v := range g.Validators {
 		if v.Key == key {
-			return v.Effective
+			return v.Effective, v.Held
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // askGate asks through the node's RPC server.

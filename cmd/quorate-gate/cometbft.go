@@ -61,7 +61,8 @@ out is as shown:
       extension: 24h       # what break-glass adds
       capPerMille: 333     # of all power that one member may hold
       fairShares: 8        # or so many equal shares
-      capFrom: 4           # members from which on caps bind`,
+      capFrom: 4           # members from which on caps bind
+      outageGrace: 1h      # for renewals when verifiers are back; 0s: an outage evicts`,
 		Example: `  quorate-gate cometbft --listen unix:///run/quorate/gate.sock --app unix:///run/app/app.sock \
     --consortium /etc/quorate/consortium.yaml --data /var/lib/quorate/gate`,
 		Args: exactly(0),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -22,9 +23,11 @@ func (c *cli) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show who has power, what they should have, until when, and why",
 		Long: `status asks a gated node for every validator's desired and effective power, the
-admission behind it and its end, and whether the set is frozen.
+admission behind it and its end, whose lapse is held back since verifiers are down, and
+whether the set is frozen.
 
-Exit code 0: a quorum stands. 1: the set is frozen. 3: no answer.`,
+Exit code 0: a quorum stands, and nobody is held. 1: the set is frozen, or somebody is
+held: ring an alarm. 3: no answer.`,
 		Example: "  quorate-gate status --node http://127.0.0.1:26657",
 		Args:    exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,7 +62,7 @@ func (c *cli) status(ctx context.Context, node string) error {
 	} else {
 		c.printStatus(s)
 	}
-	if s.Frozen > 0 {
+	if s.Frozen > 0 || s.Held > 0 {
 		return answered{}
 	}
 	return nil
@@ -70,6 +73,9 @@ func (c *cli) printStatus(s power.Status) {
 	if s.Frozen > 0 {
 		fmt.Fprintf(c.out, "FROZEN since height %d: fewer than a quorum can prove themselves; only renewals count\n", s.Frozen)
 	}
+	if s.Held > 0 {
+		fmt.Fprintf(c.out, "HELD: power %d stays although its admissions ended; a quorum of verifiers was seen last %s\n", s.Held, when(s.Quorum))
+	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\nKEY\tNODE\tDESIRED\tEFFECTIVE\tREASON")
 	for _, v := range s.Validators {
@@ -77,7 +83,7 @@ func (c *cli) printStatus(s power.Status) {
 	}
 	fmt.Fprintln(w, "\nNODE\tROLE\tSTANDS\tENDS\tHOST")
 	for _, n := range s.Nodes {
-		fmt.Fprintf(w, "%s\t%s\t%t\t%s\t%.16s…\n", n.Node, n.Role, n.Stands, n.Ends.Format(time.RFC3339), n.Host)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.16s…\n", n.Node, n.Role, stands(n), n.Ends.Format(time.RFC3339), n.Host)
 	}
 	fmt.Fprintln(w, "\nMEMBER\tPOWER\tSHARE\tCAP")
 	for _, m := range s.Members {
@@ -87,6 +93,20 @@ func (c *cli) printStatus(s power.Status) {
 		fmt.Fprintf(w, "retired\t%s\t\t%s\t\n", r.What, r.Ends.Format(time.RFC3339))
 	}
 	_ = w.Flush() // writes to standard output; there is nobody to tell
+}
+
+func stands(n power.NodeStatus) string {
+	if n.Held {
+		return "held"
+	}
+	return strconv.FormatBool(n.Stands)
+}
+
+func when(t *time.Time) string {
+	if t == nil {
+		return "never"
+	}
+	return t.Format(time.RFC3339)
 }
 
 // percent prints a share, and a cap that does not bind as none.

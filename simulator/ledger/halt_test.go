@@ -42,9 +42,47 @@ func (l *Ledger) frozen(t *testing.T, ctx context.Context) {
 	t.Logf("frozen since height %d with power %d of %d", s.Frozen, s.Total, machines*chain.Power)
 }
 
+// keeps checks that all machines had their power in every block from a height on.
+func (l *Ledger) keeps(t *testing.T, ctx context.Context, from int64) {
+	t.Helper()
+	now, err := l.Chain.Nodes[0].Height(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for height := from; height <= now; height++ {
+		set, err := l.Chain.Nodes[0].Validators(ctx, height)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range l.Machines {
+			if set[m.Node.Key()] != chain.Power {
+				t.Fatalf("height %d: %s has power %d", height, m.ID, set[m.Node.Key()])
+			}
+		}
+	}
+	t.Logf("all %d machines had their power from height %d to %d", machines, from, now)
+}
+
+// stand waits until everyone's admission stands, on the ledger.
+func (l *Ledger) stand(t *testing.T, ctx context.Context) {
+	t.Helper()
+	err := site.Poll(ctx, func() bool {
+		s, err := l.Power(ctx)
+		stand := err == nil && s.Held == 0 && s.Frozen == 0 && len(s.Nodes) == machines
+		for _, n := range s.Nodes {
+			stand = stand && n.Stands
+		}
+		return stand
+	})
+	if err != nil {
+		t.Fatalf("not everyone is admitted again: %v", err)
+	}
+}
+
 // With one verifier of three down, renewals go on. With two down they cannot, and
 // all admissions end; the set is frozen and blocks go on. Once one of the two is
-// back, everyone is admitted again by evidence.
+// back, everyone is admitted again by evidence. In no block of all this does anybody
+// have less power.
 func TestVerifiersDown(t *testing.T) {
 	ctx, l := running(t, brief)
 	began := time.Now()
@@ -60,12 +98,22 @@ func TestVerifiersDown(t *testing.T) {
 	if err != nil {
 		t.Fatalf("with one verifier down nobody is renewed: %v", err)
 	}
+	from, err := l.Chain.Nodes[0].Height(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.Members.Sites[1].Kill()
 	l.frozen(t, ctx)
+	if text, _ := l.Members.Sites[0].Output(ctx, "quorate-gate", "status", "--node", l.Chain.Nodes[0].RPC); !strings.Contains(string(text), "no quorum of verifiers seen since") {
+		t.Errorf("quorate-gate status does not say why: %s", text)
+	}
+	l.keeps(t, ctx, from)
 	if err := l.Members.Sites[1].Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
+	l.stand(t, ctx)
 	l.everyone(t, ctx)
+	l.keeps(t, ctx, from)
 	if _, err := l.Chain.Same(ctx, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ var Pace = site.Timing{ChallengeEvery: 2 * time.Second, LateAfter: 20 * time.Sec
 
 // rules are the gate's. Founders need no admission for the first blocks; hosts
 // have theirs before the chain starts, and couriers bring them in that time.
-const rules = "rules: quorate/power-rules/v1\nfrom:\n  - {height: 1, unattestedUntil: %d, window: 20, coolDown: 100, notice: 10s, extension: 60s}\n"
+const rules = "rules: quorate/power-rules/v1\nfrom:\n  - {height: 1, unattestedUntil: %d, window: 20, coolDown: 100, notice: 10s, extension: 60s, outageGrace: 30s}\n"
 
 // grace is the height up to which founders need no admission.
 const grace = 15

@@ -66,15 +66,16 @@ type Facts struct {
 // Ledger is what the gate beside the node says of the key. The zero value says
 // nothing.
 type Ledger struct {
-	Asked  time.Time // when the gate answered
-	Power  int64     // that consensus gives to the key
-	Frozen bool      // so many members lapsed that the gate lets nobody go
+	Asked time.Time // when the gate answered
+	Power int64     // that consensus gives to the key
+	Keeps bool      // the gate holds the key's lapse back, or lets nobody go
 }
 
 // A gate's answer counts for a moment. Judging is how long the ledger may take to
-// decide about a host that is no longer admitted: to take its power away, or to
-// freeze its set because too many are in that case. Held is how long a host may
-// sign for a frozen set at most, after it was admitted last.
+// decide about a host that is no longer admitted: to take its power away, to hold
+// its lapse back because verifiers are down, or to freeze its set because too many
+// are in that case. Held is how long a host may sign for a ledger that keeps it at
+// most, after it was admitted last.
 const (
 	maxAnswerAge = 5 * time.Second
 	Judging      = 10 * time.Second
@@ -82,8 +83,8 @@ const (
 )
 
 // needs reports whether the ledger counts on the key of a host that is no longer
-// admitted, and was until good: it has had no time to judge, or has frozen its set
-// because too few of it are admitted. A ledger that goes on without the key needs
+// admitted, and was until good: it has had no time to judge, or keeps the key in its
+// set because verifiers are down or too few of it are admitted. A ledger that goes on without the key needs
 // it for nothing.
 //
 // Time to judge matters most. If all signers refused in one moment, no vote would
@@ -92,7 +93,7 @@ const (
 func (l Ledger) needs(good, now time.Time) bool {
 	asked := l.Power > 0 && now.Sub(l.Asked) <= maxAnswerAge
 	since := now.Sub(good)
-	return asked && (since <= Judging || l.Frozen && since <= Held)
+	return asked && (since <= Judging || l.Keeps && since <= Held)
 }
 
 // Verdicts are the verifiers' last decisions about this host, as its agent
