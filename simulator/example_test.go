@@ -46,7 +46,7 @@ func Example_paper() {
 	check(err)
 	parsed, err := eventlog.Parse(composed.Bytes(), eventlog.SHA256, eventlog.DefaultLimits)
 	check(err)
-	facts, err := parsed.Facts()
+	facts, err := parsed.Facts(nil)
 	check(err)
 	fmt.Println(len(quote) > 0, len(signature) > 0)
 	fmt.Println(facts.CommandLines[0].Text)

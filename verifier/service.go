@@ -26,6 +26,7 @@ import (
 	"github.com/quorate/quorate/verifier/archive"
 	"github.com/quorate/quorate/verifier/beacon"
 	"github.com/quorate/quorate/verifier/enroll"
+	"github.com/quorate/quorate/verifier/eventlog"
 	"github.com/quorate/quorate/verifier/journal"
 	"github.com/quorate/quorate/verifier/node"
 	"github.com/quorate/quorate/verifier/policy"
@@ -53,6 +54,7 @@ type Service struct {
 	beacon      *beacon.Source // nil if challenges name no block
 
 	nodes     *nodes
+	contents  atomic.Pointer[eventlog.Contents] // of the logs of nodes that were admitted
 	book      *book
 	policies  *policies
 	rosters   *rosters

@@ -238,7 +238,7 @@ func (x *Session) judge(ctx context.Context, raw evidence.Raw, own binding.Chall
 	want := evidence.Expected{
 		Ledger: s.ledger(), Verifier: s.self.Name, Node: l.rec.ID, AK: l.ak, NodeKey: l.rec.NodeKey,
 		ConsensusKey: l.rec.ConsensusKey, Challenge: own, Bank: eventlog.SHA256, PCRs: quotedPCRs,
-		KnownLog: l.known, IMA: l.pos.ima(), Previous: l.pos.Clock,
+		KnownLog: l.known, Contents: s.contents.Load(), IMA: l.pos.ima(), Previous: l.pos.Clock,
 	}
 	verified, err := evidence.Verify(raw, want)
 	if err != nil {

@@ -102,6 +102,7 @@ func (x *Session) settle(ctx context.Context, j judgement) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	knew := l.known
 	if j.verified != nil {
 		s.watchClock(l, j.verified, now)
 		l.advance(j.verified, j.after, now)
@@ -112,6 +113,9 @@ func (x *Session) settle(ctx context.Context, j judgement) (Outcome, error) {
 	out := Outcome{Decision: j.result.Decision, State: node.Status(next, now).String(), Findings: j.result.Findings}
 	if j.result.Decision != verdict.Admitted || node.Admissible(l.rec, now) != nil {
 		return out, nil
+	}
+	if l.known != knew {
+		s.contents.Store(s.contents.Load().With(l.known.Log())) // two at once may lose one of them, which costs time only
 	}
 	if due {
 		if err := s.issue(ctx, l, j); err != nil {

@@ -114,7 +114,7 @@ func logOf(log *eventlog.Log) (logView, error) {
 	for _, e := range log.Events() {
 		v.Events = append(v.Events, eventView{e.Index, e.Offset, e.PCR, e.Type.String(), hex.EncodeToString(e.Digest), eventlog.Describe(e)})
 	}
-	facts, err := log.Facts()
+	facts, err := log.Facts(nil)
 	var no *verdict.Refusal
 	switch {
 	case err == nil:

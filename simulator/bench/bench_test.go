@@ -33,7 +33,7 @@ func BenchmarkIMA(b *testing.B) {
 
 // BenchmarkFull is a first appraisal with a log of 100 KB.
 func BenchmarkFull(b *testing.B) {
-	d, err := fullDuel()
+	d, err := fullDuel(true)
 	if err != nil {
 		b.Fatal(err)
 	}

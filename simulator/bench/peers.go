@@ -28,7 +28,7 @@ func peerRow() ([]Row, error) {
 		if err := log.Verify(pcrs, values); err != nil {
 			return err
 		}
-		_, err = log.Facts()
+		_, err = log.Facts(nil)
 		return err
 	}, bare: func() error {
 		log, err := attest.ParseEventLog(raw)

@@ -45,7 +45,7 @@ func judge(l *Log) (*eventlog.Facts, error) {
 	if err := parsed.Verify(pcrs, quoted.Values(pcrs...)); err != nil {
 		return nil, err
 	}
-	return parsed.Facts()
+	return parsed.Facts(nil)
 }
 
 func TestCompleteBootsAreAccepted(t *testing.T) {

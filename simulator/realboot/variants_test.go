@@ -83,7 +83,7 @@ func checkBootLog(t *testing.T, guest *realboot.Guest) *eventlog.Facts {
 	if err := log.Verify(indexes, bootPCRs(t, guest)); err != nil {
 		t.Error(err)
 	}
-	facts, err := log.Facts()
+	facts, err := log.Facts(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

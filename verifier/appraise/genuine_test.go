@@ -40,7 +40,7 @@ func genuine(t testing.TB) map[string][]byte {
 			if err != nil {
 				continue
 			}
-			if _, err := log.Facts(); err == nil {
+			if _, err := log.Facts(nil); err == nil {
 				all[filepath.Base(file)] = raw
 			}
 		}

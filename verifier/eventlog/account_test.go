@@ -85,7 +85,7 @@ func facts(raw []byte, bank Alg) (*Facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.Facts()
+	return l.Facts(nil)
 }
 
 // tellFacts writes all facts, a line for each, digests cut.

@@ -52,7 +52,7 @@ func BenchmarkFacts(b *testing.B) {
 	l := parsed(b, manyEvents(b, benchEvents))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := l.Facts(); err != nil {
+		if _, err := l.Facts(nil); err != nil {
 			b.Fatal(err)
 		}
 	}

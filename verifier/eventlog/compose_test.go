@@ -164,7 +164,7 @@ func judge(raw []byte) (*Facts, error) {
 	if err := l.Verify(pcrs, values); err != nil {
 		return nil, err
 	}
-	return l.Facts()
+	return l.Facts(nil)
 }
 
 // quoted lists PCR 0 to 14 with the values of a bank.

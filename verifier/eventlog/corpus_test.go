@@ -223,7 +223,7 @@ func TestOtherBank(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	facts, err := l.Facts()
+	facts, err := l.Facts(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

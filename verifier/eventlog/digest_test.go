@@ -29,7 +29,7 @@ func TestDigestText(t *testing.T) {
 // The digests of facts are parts of one copy of the log, or of the digests before it.
 func TestFactsHaveTheEventsDigests(t *testing.T) {
 	l := parsed(t, manyEvents(t, 80))
-	f, err := l.Facts()
+	f, err := l.Facts(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,14 @@
 //
 //	log, err := eventlog.Parse(raw, eventlog.SHA256, eventlog.DefaultLimits)
 //	err = log.Verify(pcrs, values) // the log explains the quoted values
-//	facts, err := log.Facts()      // the log is a complete, well-formed boot
+//	facts, err := log.Facts(nil)   // the log is a complete, well-formed boot
 //
 // The package is pure and never panics; parse and replay allocate a constant
 // number of times, whatever the number of events.
 package eventlog
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -107,6 +108,16 @@ func (a Alg) sum(out *[MaxDigest]byte, data []byte) {
 		s := sha512.Sum512(data)
 		copy(out[:], s[:])
 	}
+}
+
+// covers reports whether digest is that of exactly these bytes.
+func (a Alg) covers(digest, data []byte) bool {
+	if a == SHA256 {
+		return len(digest) == sha256.Size && sha256.Sum256(data) == [sha256.Size]byte(digest)
+	}
+	var sum [MaxDigest]byte
+	a.sum(&sum, data)
+	return bytes.Equal(sum[:a.Size()], digest)
 }
 
 // NumPCRs is the number of PCRs that a log may name.

@@ -16,7 +16,7 @@ func everything(raw []byte) {
 	if err != nil {
 		return
 	}
-	_, _ = l.Facts()
+	_, _ = l.Facts(nil)
 }
 
 // grown is the genuine log with n more events of a kind at the place of the first

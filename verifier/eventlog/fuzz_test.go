@@ -87,7 +87,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("its own replay is refused: %v", err)
 		}
 		_ = Diff(l, l)
-		facts, err := l.Facts()
+		facts, err := l.Facts(nil)
 		if err != nil {
 			isRefusalOfAnyKind(t, err)
 			return

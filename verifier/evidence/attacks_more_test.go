@@ -92,7 +92,7 @@ func TestA102_OneLogVerifiedAnotherJudged(t *testing.T) {
 	s.want.KnownLog = known
 	s.answer()
 	v := s.passes()
-	facts, err := v.Log().Facts()
+	facts, err := v.Log().Facts(nil)
 	if err != nil || !reflect.DeepEqual(facts, v.Facts()) || sha256.Sum256(v.KnownLog().Bytes()) != v.BootLogDigest() {
 		t.Errorf("facts, log and digest differ: %v", err)
 	}

@@ -29,21 +29,22 @@ type Raw struct {
 	BootID        string              // the host's boot id, from /proc/sys/kernel/random/boot_id
 }
 
-// Expected is what the verifier knows by itself. All fields but KnownLog, IMA and
-// Previous are required; ConsensusKey is empty for a node without one.
+// Expected is what the verifier knows by itself. All fields but KnownLog, Contents,
+// IMA and Previous are required; ConsensusKey is empty for a node without one.
 type Expected struct {
 	Ledger       binding.Ledger
-	Verifier     string            // this verifier's name
-	Node         string            // node id of the session
-	AK           *AK               // as enrolled
-	NodeKey      [32]byte          // SHA-256 of the SubjectPublicKeyInfo, as enrolled and as used in the session
-	ConsensusKey string            // as enrolled
-	Challenge    binding.Challenge // this verifier's own, with its connection's exporter
-	Bank         eventlog.Alg      // SHA256
-	PCRs         []int             // PCRs asked for, ascending: 0 to 14, and 15 if wanted
-	KnownLog     *KnownLog         // boot log verified earlier, if any
-	IMA          ima.State         // position in the IMA list verified earlier; zero for none
-	Previous     Clock             // of the last authentic quote; zero for none
+	Verifier     string             // this verifier's name
+	Node         string             // node id of the session
+	AK           *AK                // as enrolled
+	NodeKey      [32]byte           // SHA-256 of the SubjectPublicKeyInfo, as enrolled and as used in the session
+	ConsensusKey string             // as enrolled
+	Challenge    binding.Challenge  // this verifier's own, with its connection's exporter
+	Bank         eventlog.Alg       // SHA256
+	PCRs         []int              // PCRs asked for, ascending: 0 to 14, and 15 if wanted
+	KnownLog     *KnownLog          // boot log verified earlier, if any
+	Contents     *eventlog.Contents // event data hashed earlier, if any; spares time and decides nothing
+	IMA          ima.State          // position in the IMA list verified earlier; zero for none
+	Previous     Clock              // of the last authentic quote; zero for none
 }
 
 // Verified is authentic evidence. Only Verify and FromRecord make one.

@@ -23,19 +23,19 @@ type KnownLog struct {
 }
 
 // NewKnownLog parses a boot log of a boot epoch, for a verifier that has only
-// kept the log's bytes, which must not be changed afterwards. It proves nothing about a host: Verify compares the log
-// with each quote.
+// kept the log's bytes, which must not be changed afterwards. It proves nothing
+// about a host: Verify compares the log with each quote.
 func NewKnownLog(epoch verdict.Epoch, bank eventlog.Alg, raw []byte) (*KnownLog, error) {
-	return newKnownLog(epoch, bank, raw, sha256.Sum256(raw))
+	return newKnownLog(epoch, bank, raw, sha256.Sum256(raw), nil)
 }
 
 // newKnownLog takes the log's digest, which Verify has computed before.
-func newKnownLog(epoch verdict.Epoch, bank eventlog.Alg, raw []byte, digest [32]byte) (*KnownLog, error) {
+func newKnownLog(epoch verdict.Epoch, bank eventlog.Alg, raw []byte, digest [32]byte, contents *eventlog.Contents) (*KnownLog, error) {
 	log, err := eventlog.Parse(raw, bank, eventlog.DefaultLimits)
 	if err != nil {
 		return nil, err
 	}
-	facts, err := log.Facts()
+	facts, err := log.Facts(contents)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (v *Verified) findBootLog() (*KnownLog, error) {
 	if len(sent) == 0 {
 		return nil, verdict.Refuse(verdict.BootlogMissing, "boot log", "nothing", "the log of boot epoch "+v.clock.Epoch.String())
 	}
-	return newKnownLog(v.clock.Epoch, v.want.Bank, sent, v.raw.BootLogDigest)
+	return newKnownLog(v.clock.Epoch, v.want.Bank, sent, v.raw.BootLogDigest, v.want.Contents)
 }
 
 // checkIMA continues the known position in the IMA list, or starts at entry 0 in
