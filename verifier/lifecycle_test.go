@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"fmt"
 	"context"
 	"testing"
 	"time"
@@ -280,4 +281,30 @@ func TestRetiredNodeIsOut(t *testing.T) {
 	if id, err := b.NodeByKey(context.Background(), h.NodeKey.SPKIDigest()); err != nil || id != h.ID {
 		t.Errorf("after a restart the key is %q's: %v", id, err)
 	}
+}
+
+// What admitted hosts measured is not hashed again for the next one; what others
+// send takes no room.
+func TestContentsOfAdmittedHosts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	h, large := b.host("validator-1"), bootlog.Debian()
+	for i := range 8 {
+		large.DB = append(large.DB, bootlog.CertificateLists(bootlog.Certificate(fmt.Sprintf("%0800d", i)))...)
+	}
+	h.Boot(large)
+	check(t, b.enrol(h))
+	b.demand(h, b.round(h), verdict.Denied, node.Pending)
+	if b.contents.Load() != nil {
+		t.Error("a host that is not admitted is remembered")
+	}
+	b.learn(h)
+	b.demand(h, b.round(h), verdict.Admitted, node.Admitted)
+	if b.contents.Load() == nil {
+		t.Error("nothing is remembered of an admitted host")
+	}
+	twin := b.host("validator-2")
+	twin.Boot(large)
+	check(t, b.enrol(twin))
+	b.demand(twin, b.round(twin), verdict.Admitted, node.Admitted)
 }

@@ -102,7 +102,6 @@ func (x *Session) settle(ctx context.Context, j judgement) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	knew := l.known
 	if j.verified != nil {
 		s.watchClock(l, j.verified, now)
 		l.advance(j.verified, j.after, now)
@@ -114,13 +113,11 @@ func (x *Session) settle(ctx context.Context, j judgement) (Outcome, error) {
 	if j.result.Decision != verdict.Admitted || node.Admissible(l.rec, now) != nil {
 		return out, nil
 	}
-	if l.known != knew {
-		s.contents.Store(s.contents.Load().With(l.known.Log())) // two at once may lose one of them, which costs time only
-	}
 	if due {
 		if err := s.issue(ctx, l, j); err != nil {
 			return Outcome{}, err
 		}
+		s.contents.Store(s.contents.Load().With(l.known.Log())) // two at once may lose one of them, which costs time only
 	}
 	if due || !x.delivered {
 		standing, err := s.standing(ctx, l)
