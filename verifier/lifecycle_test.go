@@ -1,8 +1,8 @@
 package verifier
 
 import (
-	"fmt"
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
