@@ -479,6 +479,8 @@ func FuzzParseName(f *testing.F) {
 		weigh.Bounded(t, len(san), func() { _, _ = parseName(san) })
 		if name, err := parseName(san); err == nil && (len(name.manufacturer) != 8 || name.model == "" || name.version == "") {
 			t.Fatalf("accepted %+v", name)
+		} else if written, ok := again(san); err == nil && (!ok || !bytes.Equal(written, san)) {
+			t.Fatalf("%x became %x", san, written)
 		}
 	})
 }
