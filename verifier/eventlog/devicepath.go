@@ -18,35 +18,63 @@ var errDevicePath = errors.New("eventlog: malformed device path")
 // "PciRoot(0x0)/Pci(0x2,0x0)/HD(1,GPT,5d2f…)/\EFI\debian\shimx64.efi". Nodes of
 // kinds it does not know appear as "Path(type,subtype,hex)". It never recurses.
 func DevicePath(data []byte) (string, error) {
-	var parts []string
-	c := cursor{b: data}
-	for n := 0; ; n++ {
-		kind, sub, size := c.u8(), c.u8(), int(c.u16())
-		body := c.take(size - 4)
-		if c.bad || n >= maxPathNodes {
-			return "", errDevicePath
-		}
-		if kind == 0x7F {
-			if sub == 0xFF && len(body) == 0 && c.left() == 0 {
-				return strings.Join(parts, "/"), nil
-			}
-			if sub != 0x01 || len(body) != 0 {
-				return "", errDevicePath
-			}
-			parts = append(parts, ",")
-			continue
-		}
-		parts = append(parts, pathNode(kind, sub, body))
+	nodes, err := readPath(data)
+	if err != nil {
+		return "", err
 	}
+	parts := make([]string, 0, len(nodes))
+	for _, n := range nodes[:len(nodes)-1] {
+		parts = append(parts, n.String())
+	}
+	return strings.Join(parts, "/"), nil
 }
 
-func pathNode(kind, sub uint8, b []byte) string {
-	if name, ok := pathNames[[2]uint8{kind, sub}]; ok {
-		if text, ok := name(b); ok {
+// pathNode is one EFI_DEVICE_PATH_PROTOCOL: type, subtype and what follows them.
+type pathNode struct {
+	kind, sub uint8
+	body      []byte // aliases the path
+}
+
+const (
+	endType  = 0x7F // type of the nodes that end a path, or one of several
+	endAll   = 0xFF
+	endOne   = 0x01
+	nodeHead = 4
+)
+
+// readPath reads a whole path: at most maxPathNodes nodes, of which the last one,
+// and no other, ends it.
+func readPath(data []byte) ([]pathNode, error) {
+	var nodes []pathNode
+	c := cursor{b: data}
+	for len(nodes) < maxPathNodes {
+		n := pathNode{kind: c.u8(), sub: c.u8()}
+		n.body = c.take(int(c.u16()) - nodeHead)
+		if c.bad || n.kind == endType && (n.sub != endAll && n.sub != endOne || len(n.body) != 0) {
+			return nil, errDevicePath
+		}
+		nodes = append(nodes, n)
+		if n.kind == endType && n.sub == endAll {
+			if c.left() != 0 {
+				return nil, errDevicePath
+			}
+			return nodes, nil
+		}
+	}
+	return nil, errDevicePath
+}
+
+// String puts the node into words: "," where one path of several ends.
+func (n pathNode) String() string {
+	if n.kind == endType {
+		return ","
+	}
+	if name, ok := pathNames[[2]uint8{n.kind, n.sub}]; ok {
+		if text, ok := name(n.body); ok {
 			return text
 		}
 	}
-	return fmt.Sprintf("Path(%d,%d,%x)", kind, sub, b[:min(len(b), 64)])
+	return fmt.Sprintf("Path(%d,%d,%x)", n.kind, n.sub, n.body[:min(len(n.body), 64)])
 }
 
 // pathNames says how the body of a node reads; false if it has another size.
