@@ -138,7 +138,7 @@ func (g *Gate) InitChain(ctx context.Context, req *abci.RequestInitChain) (*abci
 		return nil, fmt.Errorf("gate: %w", err)
 	}
 	g.mu.Lock()
-	g.current, g.pending = &record{inner: res.AppHash, state: state}, nil
+	g.current, g.pending = newRecord(res.AppHash, state, false), nil
 	rec := g.current
 	g.mu.Unlock()
 	out := *res
@@ -204,7 +204,7 @@ func (g *Gate) decide(before *power.State, req *abci.RequestFinalizeBlock, own [
 	if err != nil {
 		return nil, power.Outcome{}, fmt.Errorf("gate: %w", err)
 	}
-	return &record{inner: res.AppHash, state: state}, outcome, nil
+	return newRecord(res.AppHash, state, false), outcome, nil
 }
 
 // Commit lets the application commit. The gate's state of the block is stored

@@ -90,8 +90,8 @@ func (s *State) Try(tx []byte, schedule *Schedule) *admission.Refusal {
 func (s *State) begin(height uint64, now time.Time, schedule *Schedule) *run {
 	r := &run{State: s.clone(), rules: schedule.At(height), before: s.time}
 	r.height, r.time = height, now.UTC().Truncate(time.Second)
-	if text := r.rules.Text(); text != r.State.rules {
-		r.change(text)
+	if r.rules.text != r.State.rules {
+		r.change(r.rules.text)
 	}
 	for digest, end := range r.commands {
 		if !r.time.Before(end) {
