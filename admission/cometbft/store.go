@@ -66,8 +66,10 @@ func outerHash(inner, root []byte) []byte {
 
 func leaves(entries []power.Entry) [][]byte {
 	out := make([][]byte, len(entries))
+	var value []byte
 	for i, e := range entries {
-		out[i] = leaf(e.Key, []byte(e.Value))
+		value = append(value[:0], e.Value...)
+		out[i] = leaf(e.Key, value)
 	}
 	return out
 }
@@ -84,7 +86,8 @@ func leaf(key string, value []byte) []byte {
 const recordHeader = "quorate/gate-record/v1"
 
 func (r *record) marshal() []byte {
-	return fmt.Appendf(make([]byte, 0, 128+len(r.text)), "%s %t %x\n%s", recordHeader, r.adopted, r.inner, r.text)
+	head := fmt.Appendf(nil, "%s %t %x\n", recordHeader, r.adopted, r.inner)
+	return append(append(make([]byte, 0, len(head)+len(r.text)), head...), r.text...)
 }
 
 func parseRecord(b []byte) (*record, error) {

@@ -109,6 +109,9 @@ func formatKey(key crypto.PublicKey) (string, error) {
 // doubled returns the keys among the powers that a block proves to have signed
 // twice. Validators that have left by now have nothing to lose here.
 func doubled(proofs []abci.Misbehavior, powers []power.Power) []string {
+	if len(proofs) == 0 {
+		return nil
+	}
 	var out []string
 	for _, p := range powers {
 		_, text, _ := strings.Cut(p.Key, ":")
