@@ -41,6 +41,7 @@ type Gate struct {
 	mu      sync.RWMutex
 	current *record // of the latest committed height; nil before Info or InitChain
 	pending *record // of the block in work
+	memory  memory
 	restore *restore
 }
 
@@ -199,7 +200,7 @@ func (g *Gate) decide(before *power.State, req *abci.RequestFinalizeBlock, own [
 		return nil, power.Outcome{}, err
 	}
 	state, outcome, err := before.Step(power.Block{
-		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked, Doubled: doubled(req.Misbehavior, before.Effective()),
+		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Known: g.memory.all(own), Desired: asked, Doubled: doubled(req.Misbehavior, before.Effective()),
 	}, g.Schedule)
 	if err != nil {
 		return nil, power.Outcome{}, fmt.Errorf("gate: %w", err)

@@ -26,10 +26,11 @@ const maxSeats = 4096
 //   - it is newer than what the node's seat rests on;
 //   - while the set is frozen, it renews a member of the set (R3).
 func (r *run) bundle(tx []byte) error {
-	a, err := r.rules.Consortium.VerifyNamed(tx, r.time)
+	a, err := r.rules.Consortium.Named(tx, r.known, r.time)
 	if err != nil {
 		return err
 	}
+	r.known = a
 	seat := seatOf(a, tx, r.rules.Consortium)
 	seat.Accepted = r.height
 	for _, check := range []error{
