@@ -53,7 +53,7 @@ func NewBundle(items ...Item) (Bundle, error) {
 	for to, from := range order {
 		b.Items[to] = items[from]
 	}
-	if err := b.check(); err != nil {
+	if _, err := b.open(); err != nil {
 		return Bundle{}, err
 	}
 	return b, nil
@@ -62,14 +62,39 @@ func NewBundle(items ...Item) (Bundle, error) {
 // UntrustedStatement returns what the admission claims, without checking any
 // signature. It serves to show a bundle, and to learn which node it speaks of.
 func (i Item) UntrustedStatement() (Statement, error) {
+	s, _, err := i.claim()
+	return s, err
+}
+
+// claim returns what the admission claims, and the name of the key that claims to
+// have signed it.
+func (i Item) claim() (Statement, string, error) {
 	if len(i.Admission) > MaxStatement {
-		return Statement{}, refuse(Malformed, "", strconv.Itoa(len(i.Admission))+" bytes", "at most "+strconv.Itoa(MaxStatement))
+		return Statement{}, "", refuse(Malformed, "", strconv.Itoa(len(i.Admission))+" bytes", "at most "+strconv.Itoa(MaxStatement))
 	}
-	text, _, err := splitNote(i.Admission)
+	text, signer, err := splitNote(i.Admission)
 	if err != nil {
-		return Statement{}, err
+		return Statement{}, "", err
 	}
-	return ParseStatement(text)
+	s, err := ParseStatement(text)
+	return s, signer, err
+}
+
+// openItem is an item taken apart. Nothing in it is verified.
+type openItem struct {
+	Item
+	claimed Statement
+	signer  string
+	proof   logProof
+}
+
+func (i Item) open() (openItem, error) {
+	s, signer, err := i.claim()
+	if err != nil {
+		return openItem{}, err
+	}
+	proof, err := parseProof(i.Proof)
+	return openItem{i, s, signer, proof}, err
 }
 
 // Marshal returns the bundle's bytes: a header line, then for each item a line
@@ -90,6 +115,25 @@ func (b Bundle) Marshal() []byte {
 // whose admissions and proofs are in canonical form and whose verifiers are
 // distinct and in order. It verifies no signature.
 func ParseBundle(b []byte) (Bundle, error) {
+	out, _, err := openBundle(b)
+	return out, err
+}
+
+// openBundle is ParseBundle for who needs the parts, too.
+func openBundle(b []byte) (Bundle, []openItem, error) {
+	out, err := cutBundle(b)
+	if err != nil {
+		return Bundle{}, nil, err
+	}
+	items, err := out.open()
+	if err != nil {
+		return Bundle{}, nil, err
+	}
+	return out, items, nil
+}
+
+// cutBundle finds the items' bytes.
+func cutBundle(b []byte) (Bundle, error) {
 	if len(b) > MaxBundle {
 		return Bundle{}, refuse(Malformed, "", strconv.Itoa(len(b))+" bytes", "at most "+strconv.Itoa(MaxBundle))
 	}
@@ -112,9 +156,6 @@ func ParseBundle(b []byte) (Bundle, error) {
 		}
 		out.Items = append(out.Items, item)
 	}
-	if err := out.check(); err != nil {
-		return Bundle{}, err
-	}
 	return out, nil
 }
 
@@ -129,26 +170,24 @@ func cutPart(b []byte, name string, limit int) (part, rest []byte, err error) {
 	return rest[:n:n], rest[n:], nil
 }
 
-// check holds for every Bundle that ParseBundle and NewBundle return.
-func (b Bundle) check() error {
+// open takes the items apart and checks what holds for every Bundle that
+// ParseBundle and NewBundle return.
+func (b Bundle) open() ([]openItem, error) {
 	if len(b.Items) == 0 || len(b.Items) > MaxItems {
-		return refuse(Malformed, "", strconv.Itoa(len(b.Items))+" admissions", "1 to "+strconv.Itoa(MaxItems))
+		return nil, refuse(Malformed, "", strconv.Itoa(len(b.Items))+" admissions", "1 to "+strconv.Itoa(MaxItems))
 	}
-	last := ""
+	out, last := make([]openItem, len(b.Items)), ""
 	for i, item := range b.Items {
-		s, err := item.UntrustedStatement()
+		opened, err := item.open()
 		if err != nil {
-			return at(i, err)
+			return nil, at(i, err)
 		}
-		if s.Verifier <= last {
-			return refuse(Duplicate, place(i), s.Verifier, "distinct verifiers in ascending order")
+		if v := opened.claimed.Verifier; v <= last {
+			return nil, refuse(Duplicate, place(i), v, "distinct verifiers in ascending order")
 		}
-		last = s.Verifier
-		if _, err := parseProof(item.Proof); err != nil {
-			return at(i, err)
-		}
+		out[i], last = opened, opened.claimed.Verifier
 	}
-	return nil
+	return out, nil
 }
 
 func place(i int) string { return "admission " + strconv.Itoa(i+1) }

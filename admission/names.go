@@ -12,7 +12,10 @@ import (
 type Digest [32]byte
 
 // String returns the one text form of the digest.
-func (d Digest) String() string { return digestPrefix + hex.EncodeToString(d[:]) }
+func (d Digest) String() string { return string(d.Append(make([]byte, 0, len(digestPrefix)+2*len(d)))) }
+
+// Append appends the text form of the digest.
+func (d Digest) Append(b []byte) []byte { return hex.AppendEncode(append(b, digestPrefix...), d[:]) }
 
 // IsZero reports whether the digest was never set.
 func (d Digest) IsZero() bool { return d == Digest{} }

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"crypto/sha256"
 	"strconv"
 	"time"
 
@@ -30,6 +31,14 @@ type Admission struct {
 	statements []Statement // one for each verifier, in order of their names
 	notBefore  time.Time
 	notAfter   time.Time
+	of         proof // what VerifyNamed checked
+}
+
+// proof says which bundle was verified, by which consortium file, and when. The
+// zero proof says nothing.
+type proof struct {
+	bundle, consortium Digest
+	at                 time.Time
 }
 
 // Node returns the node id.
@@ -84,26 +93,61 @@ func (a *Admission) first() Statement {
 // Every admission in the bundle must pass, also those beyond k. The error is a
 // *Refusal that names the admission and the check.
 func (c *Consortium) VerifyBundle(bundle []byte, want Want, now time.Time) (*Admission, error) {
-	b, err := ParseBundle(bundle)
+	_, items, err := openBundle(bundle)
 	if err != nil {
 		return nil, err
 	}
+	return c.verifyItems(items, want, now)
+}
+
+// VerifyNamed checks a bundle as VerifyBundle does, for the role and the keys that
+// it names itself. It is for a ledger that gives what it gives to these keys and to
+// nobody else, whoever shows the bundle. Who shows one to gain by it must be met
+// with VerifyBundle.
+func (c *Consortium) VerifyNamed(bundle []byte, now time.Time) (*Admission, error) {
+	_, items, err := openBundle(bundle)
+	if err != nil {
+		return nil, err
+	}
+	named := items[0].claimed
+	a, err := c.verifyItems(items, Want{Role: named.Role, NodeKey: named.NodeKey, ConsensusKey: named.ConsensusKey}, now)
+	if err != nil {
+		return nil, err
+	}
+	a.of = proof{sha256.Sum256(bundle), c.digest, now}
+	return a, nil
+}
+
+// Named returns what VerifyNamed returns, without its price where an earlier result
+// of it still answers: for the same bytes, by the same consortium file, at an earlier
+// time, and not ended. Signatures and proofs do not change, and a bundle's beginning
+// and its cosignatures' times only come to lie further back. A result for anything
+// else is no answer, so nothing depends on what the caller remembers; before may be
+// nil.
+func (c *Consortium) Named(bundle []byte, before *Admission, now time.Time) (*Admission, error) {
+	if before != nil && c != nil && before.of.consortium == c.digest && !c.digest.IsZero() && !now.Before(before.of.at) &&
+		now.Before(before.notAfter) && before.of.bundle == sha256.Sum256(bundle) {
+		return before, nil
+	}
+	return c.VerifyNamed(bundle, now)
+}
+
+func (c *Consortium) verifyItems(items []openItem, want Want, now time.Time) (*Admission, error) {
 	if c == nil || c.keys == nil || c.Threshold < 1 {
 		return nil, refuse(Unpinned, "", "", "a Consortium from ParseConsortium")
 	}
-	if len(b.Items) < c.Threshold {
-		return nil, refuse(Threshold, "", strconv.Itoa(len(b.Items)), strconv.Itoa(c.Threshold))
+	if len(items) < c.Threshold {
+		return nil, refuse(Threshold, "", strconv.Itoa(len(items)), strconv.Itoa(c.Threshold))
 	}
-	a, members := &Admission{}, map[string]bool{}
-	for i, item := range b.Items {
-		s, err := c.verifyItem(item, want, now)
-		if err != nil {
+	a, members := &Admission{statements: make([]Statement, 0, len(items))}, map[string]bool{}
+	for i, item := range items {
+		if err := c.verifyItem(item, want, now); err != nil {
 			return nil, at(i, err)
 		}
-		if err := a.add(s); err != nil {
+		if err := a.add(item.claimed); err != nil {
 			return nil, at(i, err)
 		}
-		members[c.keys[s.Verifier].member] = true
+		members[c.keys[item.claimed.Verifier].member] = true
 	}
 	if len(members) < c.Threshold { // two verifiers of one member are one opinion
 		return nil, refuse(Threshold, "", strconv.Itoa(len(members)), strconv.Itoa(c.Threshold))
@@ -126,55 +170,48 @@ func (c *Consortium) VerifyItem(item Item, want Want, now time.Time) (*Admission
 	if c == nil || c.keys == nil {
 		return nil, refuse(Unpinned, "", "", "a Consortium from ParseConsortium")
 	}
-	s, err := c.verifyItem(item, want, now)
+	open, err := item.open()
 	if err != nil {
 		return nil, err
 	}
+	if err := c.verifyItem(open, want, now); err != nil {
+		return nil, err
+	}
 	a := &Admission{}
-	return a, a.add(s)
+	return a, a.add(open.claimed)
 }
 
-func (c *Consortium) verifyItem(item Item, want Want, now time.Time) (Statement, error) {
-	s, err := c.openAdmission(item.Admission)
-	if err != nil {
-		return Statement{}, err
+func (c *Consortium) verifyItem(item openItem, want Want, now time.Time) error {
+	if err := c.checkSigned(item); err != nil {
+		return err
 	}
-	for _, check := range []error{
-		c.checkNetwork(s.Consortium, s.Test, s.Ledger), c.checkWanted(s, want),
-		checkValidity(s.NotBefore, s.NotAfter, now), c.checkLogged(item, s, now),
+	s := item.claimed
+	for _, check := range []func() error{
+		func() error { return c.checkNetwork(s.Consortium, s.Test, s.Ledger) },
+		func() error { return c.checkWanted(s, want) },
+		func() error { return checkValidity(s.NotBefore, s.NotAfter, now) },
+		func() error { return c.checkLogged(item, now) },
 	} {
-		if check != nil {
-			return Statement{}, check
+		if err := check(); err != nil {
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
-// openAdmission checks the signature of the verifier that the statement names.
-func (c *Consortium) openAdmission(msg []byte) (Statement, error) {
-	if len(msg) > MaxStatement {
-		return Statement{}, refuse(Malformed, "", strconv.Itoa(len(msg))+" bytes", "at most "+strconv.Itoa(MaxStatement))
-	}
-	_, name, err := splitNote(msg)
-	if err != nil {
-		return Statement{}, err
-	}
-	keys, ok := c.keys[name]
+// checkSigned checks the signature of the verifier that the statement names.
+func (c *Consortium) checkSigned(item openItem) error {
+	keys, ok := c.keys[item.signer]
 	if !ok {
-		return Statement{}, refuse(UnknownVerifier, "signature", name, "a verifier of "+c.Name)
+		return refuse(UnknownVerifier, "signature", item.signer, "a verifier of "+c.Name)
 	}
-	text, err := openNote(msg, keys.admission)
-	if err != nil {
-		return Statement{}, err
+	if _, err := note.Open(item.Admission, note.VerifierList(keys.admission)); err != nil {
+		return refuse(BadSignature, "signature", err.Error(), "a signature by "+item.signer)
 	}
-	s, err := ParseStatement(text)
-	if err != nil {
-		return Statement{}, err
+	if item.claimed.Verifier != item.signer {
+		return refuse(BadSignature, "verifier", item.claimed.Verifier, item.signer)
 	}
-	if s.Verifier != name {
-		return Statement{}, refuse(BadSignature, "verifier", s.Verifier, name)
-	}
-	return s, nil
+	return nil
 }
 
 // checkNetwork checks that a text was made for this consortium and ledger.
@@ -222,11 +259,8 @@ func checkValidity(notBefore, notAfter, now time.Time) error {
 
 // checkLogged checks that exactly the note's bytes are a leaf of the verifier's
 // journal, under a checkpoint by its log key and enough witnesses.
-func (c *Consortium) checkLogged(item Item, s Statement, now time.Time) error {
-	p, err := parseProof(item.Proof)
-	if err != nil {
-		return err
-	}
+func (c *Consortium) checkLogged(item openItem, now time.Time) error {
+	s, p := item.claimed, item.proof
 	checkpoint, signed, err := torchwood.VerifyCheckpoint(p.checkpoint, c.keys[s.Verifier].log)
 	if err != nil {
 		return refuse(Checkpoint, "log proof", err.Error(), "a checkpoint signed by the log key of "+s.Verifier)

@@ -54,6 +54,6 @@ func (g *Gate) adopt(height uint64, hash []byte) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gate: %w", err)
 	}
-	rec := &record{inner: hash, state: state, adopted: true}
+	rec := newRecord(hash, state, true)
 	return rec, g.Store.save(rec)
 }

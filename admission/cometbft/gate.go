@@ -41,6 +41,7 @@ type Gate struct {
 	mu      sync.RWMutex
 	current *record // of the latest committed height; nil before Info or InitChain
 	pending *record // of the block in work
+	memory  memory
 	restore *restore
 }
 
@@ -138,7 +139,7 @@ func (g *Gate) InitChain(ctx context.Context, req *abci.RequestInitChain) (*abci
 		return nil, fmt.Errorf("gate: %w", err)
 	}
 	g.mu.Lock()
-	g.current, g.pending = &record{inner: res.AppHash, state: state}, nil
+	g.current, g.pending = newRecord(res.AppHash, state, false), nil
 	rec := g.current
 	g.mu.Unlock()
 	out := *res
@@ -199,12 +200,12 @@ func (g *Gate) decide(before *power.State, req *abci.RequestFinalizeBlock, own [
 		return nil, power.Outcome{}, err
 	}
 	state, outcome, err := before.Step(power.Block{
-		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Desired: asked, Doubled: doubled(req.Misbehavior, before.Effective()),
+		Height: uint64(req.Height), Time: req.Time, Hash: blockHash(req.Hash), Txs: own, Known: g.memory.all(own), Desired: asked, Doubled: doubled(req.Misbehavior, before.Effective()),
 	}, g.Schedule)
 	if err != nil {
 		return nil, power.Outcome{}, fmt.Errorf("gate: %w", err)
 	}
-	return &record{inner: res.AppHash, state: state}, outcome, nil
+	return newRecord(res.AppHash, state, false), outcome, nil
 }
 
 // Commit lets the application commit. The gate's state of the block is stored

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -331,4 +332,28 @@ func (w wishing) FinalizeBlock(ctx context.Context, req *abci.RequestFinalizeBlo
 		res.ValidatorUpdates = append(res.ValidatorUpdates, w.want)
 	}
 	return res, err
+}
+
+// A gate whose mempool has seen the transactions and one that has not come to the
+// same hash and the same results.
+func TestMempoolDecidesNothing(t *testing.T) {
+	var hashes, results []string
+	for _, checked := range []bool{true, false} {
+		r := newRig(t, 4, nil)
+		r.initChain()
+		r.block()
+		good, few := cometbft.Tx(r.bundleOf(1, birth, 2)), cometbft.Tx([]byte("quorate/bundle/v1\n"))
+		if checked {
+			for _, tx := range [][]byte{good, few} {
+				if _, err := r.gate.CheckTx(ctx, &abci.RequestCheckTx{Tx: tx}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		res := r.block(good, few, []byte("a=1"), good)
+		hashes, results = append(hashes, string(res.AppHash)), append(results, fmt.Sprint(res.TxResults))
+	}
+	if hashes[0] != hashes[1] || results[0] != results[1] {
+		t.Errorf("%x and %x:\n%s\n%s", hashes[0], hashes[1], results[0], results[1])
+	}
 }

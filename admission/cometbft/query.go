@@ -62,14 +62,14 @@ func refusedQuery(log string) *abci.ResponseQuery {
 // hash in the header of the next block. The path's key is
 // KeyPath{"quorate", key}.
 func prove(rec *record, key string, proof bool, res *abci.ResponseQuery) *abci.ResponseQuery {
-	entries := rec.state.Entries()
+	entries := rec.entries
 	i := slices.IndexFunc(entries, func(e power.Entry) bool { return e.Key == key })
 	if i < 0 {
 		return refusedQuery("there is no entry " + key)
 	}
 	res.Key, res.Value = []byte(key), []byte(entries[i].Value)
 	if proof && !rec.adopted {
-		root, proofs := merkle.ProofsFromByteSlices(leaves(rec.state))
+		root, proofs := merkle.ProofsFromByteSlices(leaves(entries))
 		_, tops := merkle.ProofsFromByteSlices([][]byte{leaf(leafApplication, rec.inner), leaf(leafGate, root)})
 		res.ProofOps = &crypto.ProofOps{Ops: []crypto.ProofOp{
 			merkle.NewValueOp([]byte(key), proofs[i]).ProofOp(), merkle.NewValueOp([]byte(leafGate), tops[1]).ProofOp(),

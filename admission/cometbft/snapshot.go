@@ -43,7 +43,7 @@ func (g *Gate) ListSnapshots(ctx context.Context, req *abci.RequestListSnapshots
 
 func wrapSnapshot(s *abci.Snapshot, rec *record) *abci.Snapshot {
 	// The type has nothing that cannot be encoded.
-	meta, _ := json.Marshal(about{Inner: rec.inner, Root: stateRoot(rec.state), Hash: s.Hash, Metadata: s.Metadata})
+	meta, _ := json.Marshal(about{Inner: rec.inner, Root: rec.root, Hash: s.Hash, Metadata: s.Metadata})
 	return &abci.Snapshot{Height: s.Height, Format: s.Format, Chunks: s.Chunks + 1, Hash: tmhash.Sum(meta), Metadata: meta}
 }
 

@@ -3,6 +3,7 @@ package cometbft
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -12,7 +13,6 @@ import (
 	dbm "github.com/cometbft/cometbft-db"
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/crypto/merkle"
-	"github.com/cometbft/cometbft/crypto/tmhash"
 
 	"github.com/quorate/quorate/admission/power"
 )
@@ -23,11 +23,23 @@ const (
 	leafGate        = "quorate"
 )
 
-// record is the gate's state of one height and the application's hash with it.
+// record is the gate's state of one height and the application's hash with it, both
+// unchanging. Only newRecord makes one.
 type record struct {
 	inner   []byte // the application's own hash
 	state   *power.State
 	adopted bool // the height was decided without a gate: its hash is the application's own
+	text    string
+	entries []power.Entry
+	root    []byte // over the entries
+}
+
+// newRecord prints the state, once for all that need its text.
+func newRecord(inner []byte, state *power.State, adopted bool) *record {
+	r := &record{inner: inner, state: state, adopted: adopted}
+	r.text, r.entries = state.Print()
+	r.root = merkle.HashFromByteSlices(leaves(r.entries))
+	return r
 }
 
 // decided is the height whose rules the state was made by: an adopted state by
@@ -45,21 +57,19 @@ func (r *record) hash() []byte {
 	if r.adopted {
 		return r.inner
 	}
-	return outerHash(r.inner, stateRoot(r.state))
+	return outerHash(r.inner, r.root)
 }
 
 func outerHash(inner, root []byte) []byte {
 	return merkle.HashFromByteSlices([][]byte{leaf(leafApplication, inner), leaf(leafGate, root)})
 }
 
-// stateRoot is the Merkle root over the state's entries.
-func stateRoot(s *power.State) []byte { return merkle.HashFromByteSlices(leaves(s)) }
-
-func leaves(s *power.State) [][]byte {
-	entries := s.Entries()
+func leaves(entries []power.Entry) [][]byte {
 	out := make([][]byte, len(entries))
+	var value []byte
 	for i, e := range entries {
-		out[i] = leaf(e.Key, []byte(e.Value))
+		value = append(value[:0], e.Value...)
+		out[i] = leaf(e.Key, value)
 	}
 	return out
 }
@@ -67,18 +77,17 @@ func leaves(s *power.State) [][]byte {
 // leaf encodes a key and the hash of its value as merkle.ValueOp does, so that
 // light clients can check it with what they have.
 func leaf(key string, value []byte) []byte {
-	var buf bytes.Buffer
-	for _, b := range [][]byte{[]byte(key), tmhash.Sum(value)} {
-		buf.Write(binary.AppendUvarint(nil, uint64(len(b))))
-		buf.Write(b)
-	}
-	return buf.Bytes()
+	sum := sha256.Sum256(value)
+	out := make([]byte, 0, len(key)+len(sum)+2*binary.MaxVarintLen16)
+	out = append(binary.AppendUvarint(out, uint64(len(key))), key...)
+	return append(binary.AppendUvarint(out, uint64(len(sum))), sum[:]...)
 }
 
 const recordHeader = "quorate/gate-record/v1"
 
 func (r *record) marshal() []byte {
-	return fmt.Appendf(nil, "%s %t %x\n%s", recordHeader, r.adopted, r.inner, r.state.Marshal())
+	head := fmt.Appendf(nil, "%s %t %x\n", recordHeader, r.adopted, r.inner)
+	return append(append(make([]byte, 0, len(head)+len(r.text)), head...), r.text...)
 }
 
 func parseRecord(b []byte) (*record, error) {
@@ -91,10 +100,11 @@ func parseRecord(b []byte) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gate: record: %w", err)
 	}
-	r := &record{inner: inner, adopted: words[1] == "true"}
-	if r.state, err = power.ParseState([]byte(state)); err != nil {
+	parsed, err := power.ParseState([]byte(state))
+	if err != nil {
 		return nil, err
 	}
+	r := newRecord(inner, parsed, words[1] == "true")
 	if !bytes.Equal(r.marshal(), b) {
 		return nil, errors.New("gate: a record that is not in its one form")
 	}

@@ -3,6 +3,7 @@ package cometbft
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -109,6 +110,9 @@ func formatKey(key crypto.PublicKey) (string, error) {
 // doubled returns the keys among the powers that a block proves to have signed
 // twice. Validators that have left by now have nothing to lose here.
 func doubled(proofs []abci.Misbehavior, powers []power.Power) []string {
+	if len(proofs) == 0 {
+		return nil
+	}
 	var out []string
 	for _, p := range powers {
 		_, text, _ := strings.Cut(p.Key, ":")
@@ -156,7 +160,13 @@ func (g *Gate) try(tx []byte) *admission.Refusal {
 	if state == nil {
 		return &admission.Refusal{Check: power.Malformed, Message: "The chain has not started."}
 	}
-	return state.Try(tx[len(Prefix):], g.Schedule)
+	payload := tx[len(Prefix):]
+	key := sha256.Sum256(payload)
+	known, refusal := state.Try(payload, g.memory.get(key), g.Schedule)
+	if refusal == nil {
+		g.memory.put(key, known)
+	}
+	return refusal
 }
 
 // PrepareProposal puts the gate's transactions first, as many as a block may

@@ -15,8 +15,8 @@ const maxSeats = 4096
 
 // bundle seats a node, after these checks:
 //
-//   - the bundle passes Consortium.VerifyBundle, now, for the key and the role
-//     that it names itself: nobody else gains by it;
+//   - the bundle passes Consortium.VerifyNamed, now: nobody gains by it but whom
+//     it names;
 //   - the role is one that a ledger grants;
 //   - neither its policy nor one of its verifiers is retired (R6, R7);
 //   - no verifier bars the node since, beyond those that a bundle can do without;
@@ -26,10 +26,11 @@ const maxSeats = 4096
 //   - it is newer than what the node's seat rests on;
 //   - while the set is frozen, it renews a member of the set (R3).
 func (r *run) bundle(tx []byte) error {
-	a, err := r.verify(tx)
+	a, err := r.rules.Consortium.Named(tx, r.known, r.time)
 	if err != nil {
 		return err
 	}
+	r.known = a
 	seat := seatOf(a, tx, r.rules.Consortium)
 	seat.Accepted = r.height
 	for _, check := range []error{
@@ -42,23 +43,6 @@ func (r *run) bundle(tx []byte) error {
 	}
 	r.seat(a.Node(), seat)
 	return nil
-}
-
-// verify checks the bundle for the party that it names.
-func (r *run) verify(tx []byte) (*admission.Admission, error) {
-	b, err := admission.ParseBundle(tx)
-	if err != nil {
-		return nil, err
-	}
-	if len(b.Items) == 0 {
-		return nil, refuse(Malformed, "", "no admission", "a bundle")
-	}
-	claimed, err := b.Items[0].UntrustedStatement()
-	if err != nil {
-		return nil, err
-	}
-	want := admission.Want{Role: claimed.Role, NodeKey: claimed.NodeKey, ConsensusKey: claimed.ConsensusKey}
-	return r.rules.Consortium.VerifyBundle(tx, want, r.time)
 }
 
 func seatOf(a *admission.Admission, tx []byte, c *admission.Consortium) Seat {

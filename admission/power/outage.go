@@ -1,7 +1,6 @@
 package power
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -117,10 +116,14 @@ func (s *State) keeps(key string, rules Rules) bool {
 
 // announce tells whose lapse is held back from this block on.
 func (r *run) announce() {
-	for _, key := range slices.Sorted(maps.Keys(r.keys)) {
-		node := r.keys[key]
+	var held []string
+	for key, node := range r.keys {
 		if r.seats[node].NotAfter.After(r.before) && r.keeps(key, r.rules) {
-			r.event("outage", [2]string{"node", node}, [2]string{"key", key}, [2]string{"quorum", formatTime(r.quorum)})
+			held = append(held, key)
 		}
+	}
+	slices.Sort(held)
+	for _, key := range held {
+		r.event("outage", [2]string{"node", r.keys[key]}, [2]string{"key", key}, [2]string{"quorum", formatTime(r.quorum)})
 	}
 }

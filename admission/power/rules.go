@@ -33,6 +33,7 @@ type Rules struct {
 	FairShares      uint64        // or this many times an equal share, whichever is less
 	CapFrom         uint64        // members that a consortium must have before caps bind
 	OutageGrace     time.Duration // in which nodes renew when verifiers are back; 0 lets admissions lapse in an outage
+	text            string        // in a Schedule: what Text returns
 }
 
 // DefaultRules are the rules of a consortium that states none: they hold from
@@ -108,7 +109,11 @@ func NewSchedule(rules ...Rules) (*Schedule, error) {
 			return nil, fmt.Errorf("power: rules from height %d are about another consortium or ledger", r.From)
 		}
 	}
-	return &Schedule{append([]Rules(nil), rules...)}, nil
+	s := &Schedule{append([]Rules(nil), rules...)}
+	for i, r := range s.rules {
+		s.rules[i].text = r.Text()
+	}
+	return s, nil
 }
 
 // At returns the rules of a height.

@@ -161,16 +161,18 @@ func (s *State) stands(node string, rules Rules) bool {
 // not make a bundle. One verifier alone cannot take power away, unless the
 // consortium asks for all of them.
 func (s *State) isBarred(node string, opinions []Opinion, rules Rules) bool {
-	members := map[string]bool{}
+	var room [admission.MaxItems]string // asked of every seat in every block: no allocation
+	members := room[:0]
 	for _, o := range opinions {
 		name := keyName(o.Verifier)
 		if since, no := s.barred[name].since[node]; no && !o.From.After(since) {
 			continue // what it states later, it states in spite of the bar
 		}
 		if v, ok := rules.Consortium.Verifier(name); ok {
-			members[v.Member] = true
-		} else { // of rules before these; its notice decides
-			members[name] = true
+			name = v.Member
+		} // else of rules before these; its notice decides
+		if !slices.Contains(members, name) {
+			members = append(members, name)
 		}
 	}
 	return len(members) < rules.Consortium.Threshold

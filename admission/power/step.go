@@ -23,9 +23,10 @@ type Block struct {
 	Height  uint64
 	Time    time.Time
 	Hash    admission.Digest
-	Txs     [][]byte // bundles, rosters and commands, in order
-	Desired []Power  // what the application asks for; 0 to leave
-	Doubled []string // consensus keys of which this block proves that they signed twice
+	Txs     [][]byte               // bundles, rosters and commands, in order
+	Known   []*admission.Admission // what Try returned for each of Txs, or nil; may be shorter. It saves time and changes nothing
+	Desired []Power                // what the application asks for; 0 to leave
+	Doubled []string               // consensus keys of which this block proves that they signed twice
 }
 
 // Result is what became of one transaction.
@@ -51,7 +52,8 @@ type Outcome struct {
 type run struct {
 	*State
 	rules  Rules
-	before time.Time // of the block before
+	before time.Time            // of the block before
+	known  *admission.Admission // what is known of the transaction in work
 	events []Event
 }
 
@@ -68,6 +70,10 @@ func (s *State) Step(b Block, schedule *Schedule) (*State, Outcome, error) {
 	r := s.begin(b.Height, b.Time, schedule)
 	out := Outcome{}
 	for i, tx := range b.Txs {
+		r.known = nil
+		if i < len(b.Known) {
+			r.known = b.Known[i]
+		}
 		out.Results = append(out.Results, r.apply(i, tx))
 	}
 	if err := r.desire(b.Desired); err != nil {
@@ -81,17 +87,21 @@ func (s *State) Step(b Block, schedule *Schedule) (*State, Outcome, error) {
 }
 
 // Try returns why a transaction would be refused in the next block, or nil. The
-// time is that of the latest block.
-func (s *State) Try(tx []byte, schedule *Schedule) *admission.Refusal {
-	return s.begin(s.height+1, s.time, schedule).apply(0, tx).Refusal
+// time is that of the latest block. Of a bundle it returns the verified admission,
+// for Block.Known, and takes what it returned before.
+func (s *State) Try(tx []byte, known *admission.Admission, schedule *Schedule) (*admission.Admission, *admission.Refusal) {
+	r := s.begin(s.height+1, s.time, schedule)
+	r.known = known
+	refusal := r.apply(0, tx).Refusal
+	return r.known, refusal
 }
 
 // begin moves a copy of the state to a height and drops what time has settled.
 func (s *State) begin(height uint64, now time.Time, schedule *Schedule) *run {
 	r := &run{State: s.clone(), rules: schedule.At(height), before: s.time}
 	r.height, r.time = height, now.UTC().Truncate(time.Second)
-	if text := r.rules.Text(); text != r.State.rules {
-		r.change(text)
+	if r.rules.text != r.State.rules {
+		r.change(r.rules.text)
 	}
 	for digest, end := range r.commands {
 		if !r.time.Before(end) {

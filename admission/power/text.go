@@ -33,91 +33,178 @@ func formatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
 
 func orNone(s string) string { return cmp.Or(s, "none") }
 
-func words(w ...string) string { return strings.Join(w, " ") }
-
 // Entries returns the whole state, ascending by key. Two states are the same
 // exactly if their entries are.
 func (s *State) Entries() []Entry {
-	out := []Entry{
-		{"block", words(num(s.height), formatTime(s.time))}, {"frozen", num(s.frozen)}, {"rules", s.rules}, {"beacons", s.beacons()},
-	}
-	for key, v := range s.validators {
-		out = append(out, Entry{"validator/" + key, words(signed(v.Desired), signed(v.Effective), strconv.FormatBool(v.Founder))})
-	}
-	for node, seat := range s.seats {
-		out = append(out, Entry{"seat/" + node, seat.text()})
-	}
-	for id, h := range s.hosts {
-		out = append(out, Entry{"host/" + id, words(h.Node, orNone(h.Key), num(h.Last))})
-	}
-	for id, node := range s.peers {
-		out = append(out, Entry{"peer/" + id, node})
-	}
-	for what, end := range s.retired {
-		out = append(out, Entry{"retired/" + what, formatTime(end)})
-	}
-	for name, b := range s.barred {
-		out = append(out, Entry{"barred/" + name, b.text()})
-	}
-	for digest, end := range s.commands {
-		out = append(out, Entry{"command/" + digest.String(), formatTime(end)})
-	}
-	for member, n := range s.numbers {
-		out = append(out, Entry{"number/" + member, num(n)})
-	}
-	for key, at := range s.doubled {
-		out = append(out, Entry{"doubled/" + key, formatTime(at)})
-	}
-	if !s.quorum.IsZero() {
-		out = append(out, Entry{"quorum", formatTime(s.quorum)})
-	}
-	for node, at := range s.seen {
-		out = append(out, Entry{"seen/" + node, formatTime(at)})
-	}
-	for key, m := range s.removals {
-		out = append(out, Entry{"removed/" + key, words(num(m.height), signed(m.power))})
-	}
-	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
-	return out
-}
-
-func signed(n int64) string { return strconv.FormatInt(n, 10) }
-
-func (s *State) beacons() string {
-	out := make([]string, len(s.blocks))
-	for i, b := range s.blocks {
-		out[i] = num(b.Height) + "=" + b.Hash.String()
-	}
-	return orNone(strings.Join(out, " "))
-}
-
-func (s Seat) text() string {
-	out := []string{
-		s.Host, s.Role, orNone(s.Key), s.Policy.Name, s.Policy.Digest.String(), s.Epoch.String(),
-		formatTime(s.NotBefore), formatTime(s.NotAfter), s.Bundle.String(), num(s.Accepted), strconv.FormatBool(s.Extended),
-	}
-	for _, o := range s.Opinions {
-		out = append(out, o.Verifier, num(o.Serial), formatTime(o.From), o.Evidence.String())
-	}
-	return strings.Join(out, " ")
-}
-
-func (b bars) text() string {
-	out := []string{num(b.number)}
-	for _, node := range slices.Sorted(maps.Keys(b.since)) {
-		out = append(out, node, formatTime(b.since[node]))
-	}
-	return strings.Join(out, " ")
+	_, entries := s.Print()
+	return entries
 }
 
 // Marshal returns the one text of the state. ParseState reads it.
 func (s *State) Marshal() []byte {
-	var buf bytes.Buffer
-	buf.WriteString(s.header() + "\n")
-	for _, e := range s.Entries() {
-		buf.WriteString(e.Key + " " + e.Value + "\n")
+	text, _ := s.Print()
+	return []byte(text)
+}
+
+// Print returns what Marshal and Entries return, for the price of one of them: a
+// gate wants both of every block.
+func (s *State) Print() (string, []Entry) {
+	p := &printer{buf: make([]byte, 0, 4096+1024*len(s.seats)), lines: make([]line, 0, 16+4*len(s.seats))}
+	s.printBlock(p)
+	s.printSeats(p)
+	s.printOthers(p)
+	return p.sorted(s.header())
+}
+
+func (s *State) printBlock(p *printer) {
+	p.entry("block", "").num(s.height).time(s.time).end()
+	p.entry("frozen", "").num(s.frozen).end()
+	p.entry("rules", "").word(s.rules).end()
+	p.entry("beacons", "").beacons(s.blocks).end()
+	if !s.quorum.IsZero() {
+		p.entry("quorum", "").time(s.quorum).end()
 	}
-	return buf.Bytes()
+}
+
+func (s *State) printSeats(p *printer) {
+	for key, v := range s.validators {
+		p.entry("validator/", key).signed(v.Desired).signed(v.Effective).bool(v.Founder).end()
+	}
+	for node, seat := range s.seats {
+		p.entry("seat/", node).seat(seat).end()
+	}
+	for id, h := range s.hosts {
+		p.entry("host/", id).word(h.Node).word(orNone(h.Key)).num(h.Last).end()
+	}
+	for node, at := range s.seen {
+		p.entry("seen/", node).time(at).end()
+	}
+}
+
+func (s *State) printOthers(p *printer) {
+	for id, node := range s.peers {
+		p.entry("peer/", id).word(node).end()
+	}
+	for what, end := range s.retired {
+		p.entry("retired/", what).time(end).end()
+	}
+	for name, b := range s.barred {
+		p.entry("barred/", name).bars(b).end()
+	}
+	for digest, end := range s.commands {
+		p.entry("command/", digest.String()).time(end).end()
+	}
+	for member, n := range s.numbers {
+		p.entry("number/", member).num(n).end()
+	}
+	for key, at := range s.doubled {
+		p.entry("doubled/", key).time(at).end()
+	}
+	for key, m := range s.removals {
+		p.entry("removed/", key).num(m.height).signed(m.power).end()
+	}
+}
+
+// printer writes entries into one buffer, in any order, and remembers where each
+// is. States have hundreds of entries and are printed in every block.
+type printer struct {
+	buf   []byte
+	lines []line
+}
+
+// line is the place of one entry: its key, a space, its value and a newline.
+type line struct{ key, value, end int }
+
+func (p *printer) entry(kind, name string) *printer {
+	at := len(p.buf)
+	p.buf = append(append(p.buf, kind...), name...)
+	p.lines = append(p.lines, line{key: at, value: len(p.buf) + 1})
+	return p
+}
+
+// end ends the entry.
+func (p *printer) end() {
+	p.buf = append(p.buf, '\n')
+	p.lines[len(p.lines)-1].end = len(p.buf)
+}
+
+// space begins the next word.
+func (p *printer) space() []byte { return append(p.buf, ' ') }
+
+func (p *printer) word(s string) *printer {
+	p.buf = append(p.space(), s...)
+	return p
+}
+
+func (p *printer) num(n uint64) *printer {
+	p.buf = strconv.AppendUint(p.space(), n, 10)
+	return p
+}
+
+func (p *printer) signed(n int64) *printer {
+	p.buf = strconv.AppendInt(p.space(), n, 10)
+	return p
+}
+
+func (p *printer) bool(b bool) *printer {
+	p.buf = strconv.AppendBool(p.space(), b)
+	return p
+}
+
+func (p *printer) time(t time.Time) *printer {
+	p.buf = t.UTC().AppendFormat(p.space(), timeLayout)
+	return p
+}
+
+func (p *printer) digest(d admission.Digest) *printer {
+	p.buf = d.Append(p.space())
+	return p
+}
+
+func (p *printer) beacons(blocks []admission.Beacon) *printer {
+	if len(blocks) == 0 {
+		return p.word("none")
+	}
+	for _, b := range blocks {
+		p.num(b.Height)
+		p.buf = b.Hash.Append(append(p.buf, '='))
+	}
+	return p
+}
+
+func (p *printer) seat(s Seat) *printer {
+	p.word(s.Host).word(s.Role).word(orNone(s.Key)).word(s.Policy.Name).digest(s.Policy.Digest).word(s.Epoch.String())
+	p.time(s.NotBefore).time(s.NotAfter).digest(s.Bundle).num(s.Accepted).bool(s.Extended)
+	for _, o := range s.Opinions {
+		p.word(o.Verifier).num(o.Serial).time(o.From).digest(o.Evidence)
+	}
+	return p
+}
+
+func (p *printer) bars(b bars) *printer {
+	p.num(b.number)
+	for _, node := range slices.Sorted(maps.Keys(b.since)) {
+		p.word(node).time(b.since[node])
+	}
+	return p
+}
+
+// sorted returns the text of all entries under a header, ascending by key, and the
+// entries as parts of it.
+func (p *printer) sorted(header string) (string, []Entry) {
+	key := func(l line) []byte { return p.buf[l.key : l.value-1] }
+	slices.SortFunc(p.lines, func(a, b line) int { return bytes.Compare(key(a), key(b)) })
+	var out strings.Builder
+	out.Grow(len(header) + 1 + len(p.buf))
+	out.WriteString(header + "\n")
+	entries := make([]Entry, len(p.lines))
+	for i, l := range p.lines {
+		at := out.Len()
+		out.Write(p.buf[l.key:l.end])
+		text := out.String()[at:] // the builder grows no more: this stays a part of it
+		entries[i] = Entry{text[:l.value-1-l.key], text[l.value-l.key : l.end-1-l.key]}
+	}
+	return out.String(), entries
 }
 
 func (s *State) header() string {
@@ -148,7 +235,7 @@ func ParseState(b []byte) (*State, error) {
 			s.keys[seat.Key] = node
 		}
 	}
-	if again := s.Marshal(); !bytes.Equal(again, b) || len(s.keys) > len(s.seats) {
+	if again, _ := s.Print(); again != string(b) || len(s.keys) > len(s.seats) {
 		return nil, refuse(BadState, "", "text that is not its own canonical form", "canonical text")
 	}
 	return s, nil

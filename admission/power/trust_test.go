@@ -147,7 +147,7 @@ func TestBeacons(t *testing.T) {
 		return []power.Rules{r}
 	}})
 	w.block(nil)
-	if r := w.state.Try(w.sign(w.node(0)), w.schedule); r == nil || r.Check != power.StaleBeacon {
+	if _, r := w.state.Try(w.sign(w.node(0)), nil, w.schedule); r == nil || r.Check != power.StaleBeacon {
 		t.Errorf("the next block will ask for a beacon: %v", r)
 	}
 	w.blocks(4)
@@ -302,14 +302,47 @@ func TestImpossibleBlocks(t *testing.T) {
 func TestTry(t *testing.T) {
 	w := newWorld(t, setup{})
 	before := w.state.Marshal()
-	if r := w.state.Try(w.sign(w.node(4)), w.schedule); r != nil {
+	if _, r := w.state.Try(w.sign(w.node(4)), nil, w.schedule); r != nil {
 		t.Error(r)
 	}
-	if r := w.state.Try(w.sign(w.node(4), "org-a"), w.schedule); r == nil || r.Check != admission.Threshold {
+	if _, r := w.state.Try(w.sign(w.node(4), "org-a"), nil, w.schedule); r == nil || r.Check != admission.Threshold {
 		t.Errorf("%v", r)
 	}
 	if !bytes.Equal(before, w.state.Marshal()) {
 		t.Error("Try changed the state")
+	}
+}
+
+// What is known of transactions beforehand changes no state and no result, whether it
+// is right, of another bundle, or of a transaction that is no bundle.
+func TestKnownChangesNothing(t *testing.T) {
+	w := newWorld(t, setup{})
+	good, other, few := w.sign(w.node(4)), w.sign(w.node(5)), w.sign(w.node(6), "org-a")
+	roster := w.roster("org-b", admission.StateSuspended, 4)
+	a, r := w.state.Try(good, nil, w.schedule)
+	if r != nil || a == nil || a.Node() != w.node(4).ID {
+		t.Fatalf("%v %v", a, r)
+	}
+	if again, r := w.state.Try(good, a, w.schedule); r != nil || again != a {
+		t.Errorf("the same again: %v %v", again, r)
+	}
+	if b, r := w.state.Try(other, a, w.schedule); r != nil || b == a {
+		t.Errorf("another one: %v %v", b, r)
+	}
+	step := func(known ...*admission.Admission) string {
+		next, out, err := w.state.Step(power.Block{
+			Height: 1, Time: w.now.Add(blink), Txs: [][]byte{good, few, roster, other}, Known: known, Desired: w.wish(4, 10),
+		}, w.schedule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%s %v", next.Marshal(), out)
+	}
+	want := step()
+	for i, known := range [][]*admission.Admission{{a}, {nil, a, a, a}, {a, a, a, a, a}, {{}, {}, {}, {}}} {
+		if got := step(known...); got != want {
+			t.Errorf("%d: %s, want %s", i, got, want)
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 // measureCore measures what is a function call.
 func measureCore(ctx context.Context) ([]Row, error) {
 	var rows []Row
-	for _, group := range []func() ([]Row, error){quoteRows, fullRows, logRows, imaRows, bundleRow, peerRow} {
+	for _, group := range []func() ([]Row, error){quoteRows, fullRows, logRows, imaRows, bundleRow, gateRows, peerRow} {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
