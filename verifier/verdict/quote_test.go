@@ -20,6 +20,8 @@ func TestQuotedTextSurvivesJSON(t *testing.T) {
 		{"no text", strings.Repeat("\xbf", 2*verdict.MaxText)},
 		{"control characters", strings.Repeat("\n", verdict.MaxText)},
 		{"line separators", "a\u2028b\u0085c"},
+		{"a replacement character", "a\ufffdb"},
+		{"a replacement character beside a control character", "1r\x11M\ufffd"},
 	} {
 		got := verdict.Quote(row.text)
 		if len(got) > verdict.MaxText || !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' }) {
@@ -40,6 +42,7 @@ func TestQuotedTextSurvivesJSON(t *testing.T) {
 
 func FuzzQuote(f *testing.F) {
 	f.Add("a\x01" + strings.Repeat("é", verdict.MaxText))
+	f.Add("1r\x11M\ufffd")
 	f.Fuzz(func(t *testing.T, s string) {
 		got := verdict.Quote(s)
 		if len(got) > verdict.MaxText || !utf8.ValidString(got) || verdict.Quote(got) != got {

@@ -157,7 +157,7 @@ const MaxText = 4096
 // not survive a record's JSON, and nobody could read the record again.
 func Quote(s string) string {
 	s = clip(s)
-	if !strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || !printable(r) }) {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !printable(r) }) {
 		return s
 	}
 	quoted := strconv.Quote(s)
