@@ -31,12 +31,12 @@ type Admission struct {
 	statements []Statement // one for each verifier, in order of their names
 	notBefore  time.Time
 	notAfter   time.Time
-	of         proof // what VerifyNamed checked
+	named      verification
 }
 
-// proof says which bundle was verified, by which consortium file, and when. The
-// zero proof says nothing.
-type proof struct {
+// verification says which bundle VerifyNamed accepted, by which consortium file, and
+// when. The zero one says nothing.
+type verification struct {
 	bundle, consortium Digest
 	at                 time.Time
 }
@@ -114,7 +114,7 @@ func (c *Consortium) VerifyNamed(bundle []byte, now time.Time) (*Admission, erro
 	if err != nil {
 		return nil, err
 	}
-	a.of = proof{sha256.Sum256(bundle), c.digest, now}
+	a.named = verification{sha256.Sum256(bundle), c.digest, now}
 	return a, nil
 }
 
@@ -125,8 +125,8 @@ func (c *Consortium) VerifyNamed(bundle []byte, now time.Time) (*Admission, erro
 // else is no answer, so nothing depends on what the caller remembers; before may be
 // nil.
 func (c *Consortium) Named(bundle []byte, before *Admission, now time.Time) (*Admission, error) {
-	if before != nil && c != nil && before.of.consortium == c.digest && !c.digest.IsZero() && !now.Before(before.of.at) &&
-		now.Before(before.notAfter) && before.of.bundle == sha256.Sum256(bundle) {
+	if before != nil && c != nil && before.named.consortium == c.digest && !c.digest.IsZero() && !now.Before(before.named.at) &&
+		now.Before(before.notAfter) && before.named.bundle == sha256.Sum256(bundle) {
 		return before, nil
 	}
 	return c.VerifyNamed(bundle, now)
