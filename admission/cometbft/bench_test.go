@@ -15,6 +15,9 @@ import (
 // size is the number of validators in benchmarks.
 const size = 100
 
+// renewals is how many of them renew in one block, where that is measured.
+const renewals = 10
+
 // BenchmarkBlock is a block without bundles: what the gate costs all the time.
 func BenchmarkBlock(b *testing.B) {
 	r := newRig(b, size, nil)
@@ -59,7 +62,8 @@ func BenchmarkBundles(b *testing.B) {
 // BenchmarkCost reports what a renewal adds to a block, beside the four signatures
 // that it cannot do without, and what the gate adds to a block at 100 validators,
 // as a part of the second that such a chain takes for one. The limits are 300 µs
-// and 2 %.
+// and 2 %; quorate-sim bench holds them. These are averages, with whatever else the
+// machine did.
 func BenchmarkCost(b *testing.B) {
 	r := newRig(b, size, nil)
 	r.initChain()
@@ -67,17 +71,20 @@ func BenchmarkCost(b *testing.B) {
 	signature := ed25519.Sign(private, public)
 	var empty, renewal, bare time.Duration
 	for i := 0; b.Loop(); i++ {
-		tx := cometbft.Tx(r.bundleOf(i%size, birth, 2))
-		empty += timeOf(func() { r.block([]byte("a=1")) })
-		renewal += timeOf(func() { r.block([]byte("a=1"), tx) })
+		txs := [][]byte{[]byte("a=1")}
+		for j := range renewals {
+			txs = append(txs, cometbft.Tx(r.bundleOf((i*renewals+j)%size, birth, 2)))
+		}
+		empty += timeOf(func() { r.block(txs[0]) })
+		renewal += timeOf(func() { r.block(txs...) })
 		bare += timeOf(func() {
-			for range 4 {
+			for range 4 * renewals {
 				ed25519.Verify(public, public, signature)
 			}
 		})
 	}
 	n := float64(b.N)
-	b.ReportMetric(float64((renewal-empty).Microseconds())/n, "µs/bundle")
+	b.ReportMetric(float64((renewal-empty).Microseconds())/n/renewals, "µs/bundle")
 	b.ReportMetric(float64(renewal-empty)/float64(bare), "x-bare")
 	b.ReportMetric(100*float64(empty)/n/float64(time.Second), "%-of-block-time")
 }
