@@ -10,23 +10,25 @@ import (
 )
 
 // doubt remembers that an enrolment was refused although its entry may still
-// appear in the journal. Enrolling the same node or TPM again before that is
+// appear in the journal, or is there and not in the store. Enrolling the same node or TPM again before that is
 // settled would put two enrolments of it into the journal, and a history that
 // cannot have happened stops every later start.
 type doubt struct {
 	mu      sync.Mutex
-	open    bool // an entry may appear
+	open    bool // an entry may appear, or lacks its effect
 	settled bool // a later entry was published, so it has appeared or never will
 }
 
 // raise notes the outcome of an enrolment's entry.
 func (d *doubt) raise(err error) {
-	if err == nil || !errors.Is(err, journal.ErrUnpublished) {
+	unpublished := errors.Is(err, journal.ErrUnpublished)
+	if !unpublished && !errors.Is(err, errBehind) {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.open, d.settled = true, false
+	d.settled = !unpublished && (d.settled || !d.open)
+	d.open = true
 }
 
 // appended notes that an entry was published. The journal keeps its order, so an
@@ -38,8 +40,11 @@ func (d *doubt) appended() {
 }
 
 // resolve brings enrolments that were in doubt into the store and into memory.
-// ErrUnavailable while that cannot be done. The caller holds enrolling.
+// ErrUnavailable while that cannot be done. The caller holds the names that it is
+// about to take, so that what brings doubt upon them has done so before.
 func (s *Service) resolve(ctx context.Context) error {
+	s.resolving.Lock()
+	defer s.resolving.Unlock()
 	s.doubt.mu.Lock()
 	open, settled := s.doubt.open, s.doubt.settled
 	s.doubt.mu.Unlock()
@@ -81,7 +86,7 @@ func (s *Service) adopt(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.nodes.add(l)
+		s.nodes.addNew(l)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -168,12 +169,15 @@ func enrollResult(rec node.Record) EnrollResult {
 	return r
 }
 
-// record writes the enrolment. One enrolment is written at a time, so that of two
-// for one TPM, one id or one token exactly one is in the journal. Once it began,
-// it does not stop because the host hung up.
+// record writes the enrolment. Of two for one TPM, one id, one key or one token
+// exactly one is in the journal. Once it began, it does not stop because the host
+// hung up.
 func (s *Service) record(ctx context.Context, e *Enrollment) (node.Record, error) {
-	s.enrolling.Lock()
-	defer s.enrolling.Unlock()
+	release, err := s.claims.take(ctx, e.names()...)
+	if err != nil {
+		return node.Record{}, err
+	}
+	defer release()
 	if err := ctx.Err(); err != nil {
 		return node.Record{}, err
 	}
@@ -193,15 +197,27 @@ func (s *Service) record(ctx context.Context, e *Enrollment) (node.Record, error
 		return node.Record{}, err
 	}
 	err = s.commit(ctx, journal.Change{Kind: journal.TypeEnrolment, At: s.stamp(), By: e.invite.By, Invite: e.invite.Token, Node: rec})
-	s.doubt.raise(err)
+	s.doubt.raise(err) // before the names are free again
 	if err != nil {
 		return node.Record{}, err
 	}
 	return s.welcome(ctx, rec.ID)
 }
 
-// checkStillFree repeats, with nobody else enrolling, what may have changed since
-// the attempt began: the token, the node id, the TPM, its keys and the consensus key.
+// names are all that the enrolment takes.
+func (e *Enrollment) names() []string {
+	names := []string{
+		"id " + e.request.Node, "tpm " + e.ek.HostID, "token " + tokenHash(e.request.Token).String(),
+		"ak " + hex.EncodeToString(e.ak.Name()), "key " + node.Digest(e.node.Digest()).String(),
+	}
+	if e.request.ConsensusKey != "" {
+		names = append(names, "consensus "+e.request.ConsensusKey)
+	}
+	return names
+}
+
+// checkStillFree repeats, with nobody else taking these names, what may have
+// changed since the attempt began: the token, the node id, the TPM, its keys and the consensus key.
 func (s *Service) checkStillFree(ctx context.Context, e *Enrollment) (err error) {
 	if e.invite, err = s.checkToken(ctx, e.request); err != nil {
 		return err
@@ -241,7 +257,9 @@ func (s *Service) welcome(ctx context.Context, id string) (node.Record, error) {
 	if err != nil {
 		return node.Record{}, err
 	}
-	s.nodes.add(l)
+	if !s.nodes.addNew(l) {
+		return stored, nil // adopt came first
+	}
 	s.log.Info("enrolled", "node", stored.ID, "host", stored.HostID, "class", stored.TPMClass, "vendor", stored.TPMVendor)
 	return stored, nil
 }

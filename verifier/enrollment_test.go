@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -218,6 +219,105 @@ func TestA043_TwoIdsAtOnce(t *testing.T) {
 	if nodes, _ := b.Nodes(t.Context()); len(nodes) != 1 {
 		t.Errorf("%d nodes", len(nodes))
 	}
+}
+
+// Enrolments of different hosts are recorded side by side: all are under way while
+// none of them is in the journal yet.
+func TestManyEnrolAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const hosts = 24
+	var attempts [hosts]*Enrollment
+	var proofs [hosts]EnrollProof
+	names := 0
+	for i := range hosts {
+		h := b.host(fmt.Sprintf("validator-%d", i))
+		attempts[i], proofs[i] = b.begin(h, b.invite(h.ID))
+		names += len(attempts[i].names())
+	}
+	b.recording.Lock() // nobody's entry gets anywhere
+	var wg sync.WaitGroup
+	for i, e := range attempts {
+		wg.Go(func() {
+			if _, err := e.Finish(context.Background(), proofs[i]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for b.claims.count() < names && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	b.recording.Unlock()
+	wg.Wait()
+	if n := b.claims.count(); n != 0 {
+		t.Errorf("%d names are still held", n)
+	}
+	b.restart()
+	if nodes, _ := b.Nodes(t.Context()); len(nodes) != hosts {
+		t.Errorf("%d nodes", len(nodes))
+	}
+}
+
+func (c *claims) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.held)
+}
+
+// Names are taken together or not at all, by one at a time, and given back.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	c := newClaims()
+	release, err := c.take(t.Context(), "a", "b")
+	check(t, err)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.take(gone, "b", "c"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a name that is held: %v", err)
+	}
+	other, err := c.take(gone, "c")
+	check(t, err) // the attempt above has not kept it
+	waiting := make(chan struct{})
+	go func() {
+		defer close(waiting)
+		again, err := c.take(context.Background(), "c", "a")
+		if err == nil {
+			again()
+		}
+	}()
+	release()
+	select {
+	case <-waiting:
+		t.Error("took a name that is held")
+	case <-time.After(20 * time.Millisecond):
+	}
+	other()
+	<-waiting
+	if c.count() != 0 {
+		t.Errorf("still held: %v", c.held)
+	}
+}
+
+// An enrolment that is in the journal and not in the database is in doubt, too:
+// the next one for its TPM sees it.
+func TestEnrolmentBehind(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	h := b.host("validator-1")
+	later := b.invite(h.ID)
+	e, _ := b.begin(h, b.invite(h.ID))
+	rec, err := b.newRecord(t.Context(), e)
+	check(t, err)
+	_, err = b.append(t.Context(), enrolmentEntry(b, e, rec)) // and not applied
+	check(t, err)
+	b.doubt.raise(fmt.Errorf("%w: %w", ErrUnavailable, errBehind))
+	again, proof := b.begin(h, later)
+	if _, err := again.Finish(t.Context(), proof); !errors.Is(err, store.ErrExists) {
+		t.Errorf("enrolled twice: %v", err)
+	}
+	b.round(h)
+	b.restart()
+	b.round(h)
 }
 
 // A host that hangs up at any moment leaves either a whole enrolment or none, and

@@ -128,14 +128,19 @@ func newNodes() *nodes {
 	return &nodes{byID: make(map[string]*live), byKey: make(map[node.Digest]*live)}
 }
 
-func (n *nodes) add(l *live) {
+// addNew takes a node into service, unless it is there already.
+func (n *nodes) addNew(l *live) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if _, known := n.byID[l.rec.ID]; known {
+		return false
+	}
 	n.byID[l.rec.ID] = l
 	// A retired node's TPM may serve another node, with the same keys.
 	if _, taken := n.byKey[l.rec.NodeKey]; !taken || l.rec.State != node.Retired {
 		n.byKey[l.rec.NodeKey] = l
 	}
+	return true
 }
 
 func (n *nodes) get(id string) (*live, error) {
@@ -195,7 +200,7 @@ func (s *Service) load(ctx context.Context) error {
 			s.alarm(err.Error())
 			continue
 		}
-		s.nodes.add(l)
+		s.nodes.addNew(l)
 	}
 	return nil
 }

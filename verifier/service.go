@@ -58,7 +58,8 @@ type Service struct {
 	book      *book
 	policies  *policies
 	rosters   *rosters
-	enrolling sync.Mutex    // one enrolment is written at a time
+	claims    *claims       // what enrolments under way are about to take
+	resolving sync.Mutex    // one settles doubts at a time
 	policyMu  sync.Mutex    // one policy approval at a time
 	bulk      chan struct{} // one slot per long IMA list in memory
 
@@ -91,7 +92,7 @@ func Open(ctx context.Context, config *Config, log *slog.Logger) (*Service, erro
 
 func open(ctx context.Context, config *Config, log *slog.Logger, now func() time.Time) (*Service, error) {
 	s := &Service{
-		config: config, log: log, now: now, nodes: newNodes(), book: newBook(config.Limits.AnswerWithin),
+		config: config, log: log, now: now, nodes: newNodes(), claims: newClaims(), book: newBook(config.Limits.AnswerWithin),
 		policies: newPolicies(), rosters: newRosters(), bulk: make(chan struct{}, bulkSlots),
 	}
 	err := s.readIdentity()
@@ -341,10 +342,13 @@ func (s *Service) commit(ctx context.Context, body journal.Body) error {
 	if err := s.projector.Apply(ctx, journal.Entry{Index: index, Data: data}); err != nil {
 		s.behind.Add(1)
 		s.alarm(fmt.Sprintf("the database lacks journal entry %d until the next start: %v", index, err))
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, errBehind, err)
 	}
 	return nil
 }
+
+// errBehind means that an entry is in the journal and not in the store.
+var errBehind = errors.New("recorded, and not yet in the database")
 
 // change records what happened to a node: journal first, then memory and store.
 // The caller holds the node's mutex.
