@@ -24,7 +24,7 @@ import (
 // events of one node never race.
 //
 // The record in memory leads: it is changed once the journal has the entry. A
-// store that fails then is behind, not wrong, and is caught up by flush.
+// store that fails then is behind, not wrong, and is caught up by catchUp.
 type live struct {
 	mu       sync.Mutex
 	rec      node.Record
@@ -273,16 +273,26 @@ func (s *Service) openPosition(p store.Position) (pos position, err error) {
 	return pos, json.Unmarshal(p.Data[sha256.Size:], &pos)
 }
 
-// flush writes what is only in memory: positions, and records that the store
-// could not take before.
-func (s *Service) flush(ctx context.Context) error {
-	var batch []store.Position
-	var moved []*live
+// catchUp writes the records that the store could not take before.
+func (s *Service) catchUp(ctx context.Context) {
+	if s.behind.Load() == 0 {
+		return
+	}
 	for _, l := range s.nodes.all() {
 		l.mu.Lock()
 		if l.behind {
 			s.save(ctx, l)
 		}
+		l.mu.Unlock()
+	}
+}
+
+// flush writes the positions that changed.
+func (s *Service) flush(ctx context.Context) error {
+	var batch []store.Position
+	var moved []*live
+	for _, l := range s.nodes.all() {
+		l.mu.Lock()
 		if l.moved {
 			data, err := s.sealPosition(l.rec.ID, l.pos)
 			if err == nil && len(data) <= store.MaxPosition {

@@ -373,16 +373,26 @@ func (s *Service) justified(ctx context.Context, rec node.Record) error {
 	return s.journal.Justify(ctx, rec)
 }
 
-// background flushes positions, moves the cursor and keeps rosters current.
+// How often what is only in memory is written. A position that is lost costs its
+// host a replay of what it ran since, so a fleet's are written seldom and together.
+const (
+	upkeepEvery    = 2 * time.Second
+	positionsEvery = 10 * time.Second
+)
+
+// background writes positions, moves the cursor and keeps rosters current.
 func (s *Service) background(ctx context.Context) {
 	s.rosters.changed()
-	ticker := time.NewTicker(2 * time.Second)
+	ticker, positions := time.NewTicker(upkeepEvery), time.NewTicker(positionsEvery)
 	defer ticker.Stop()
+	defer positions.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.rosters.wake:
+		case <-positions.C:
+			s.keepPositions(ctx)
 		case <-ticker.C:
 			s.upkeep(ctx)
 		}
@@ -392,10 +402,14 @@ func (s *Service) background(ctx context.Context) {
 	}
 }
 
-func (s *Service) upkeep(ctx context.Context) {
+func (s *Service) keepPositions(ctx context.Context) {
 	if err := s.flush(ctx); err != nil {
 		s.log.Error("positions not saved", "error", err)
 	}
+}
+
+func (s *Service) upkeep(ctx context.Context) {
+	s.catchUp(ctx)
 	if err := s.moveCursor(ctx); err != nil {
 		s.log.Error("cursor not saved", "error", err)
 	}
@@ -436,6 +450,7 @@ func (s *Service) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	s.keepPositions(ctx)
 	s.upkeep(ctx)
 	return s.closeStores()
 }

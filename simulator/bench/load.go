@@ -28,10 +28,17 @@ type load struct {
 	failed   atomic.Pointer[error]
 }
 
+// handshakes is how many nodes connect in a second: a fleet does not come all at
+// once, and this one shares its machine with the verifier.
+const handshakes = 250
+
 func startLoad(ctx context.Context, nodes []*paperNode) *load {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &load{cancel: cancel, size: len(nodes)}
+	pace := time.NewTicker(time.Second / handshakes)
+	defer pace.Stop()
 	for _, n := range nodes {
+		<-pace.C
 		l.sessions.Go(func() {
 			if err := l.run(ctx, n); err != nil && ctx.Err() == nil {
 				l.failed.CompareAndSwap(nil, &err)

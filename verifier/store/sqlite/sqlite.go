@@ -35,7 +35,7 @@ var _ store.Store = (*Store)(nil)
 // pragmas hold for every connection. WAL lets readers work while a write runs;
 // FULL makes a commit survive a loss of power.
 var pragmas = url.Values{
-	"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "foreign_keys(1)", "trusted_schema(0)"},
+	"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "foreign_keys(1)", "trusted_schema(0)", "cache_size(-32000)"},
 	"_txlock": {"immediate"},
 }
 
