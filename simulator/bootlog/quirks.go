@@ -59,6 +59,12 @@ var quirks = []Quirk{
 	{Name: "vendor's own type", Seen: "an option ROM, type 0x8401 in PCR 2", apply: func(l *Log) {
 		l.insert(l.separator(2), hashed(2, evVendor, []byte("option ROM")))
 	}},
+	{Name: "memory encryption after the separator", Seen: "AMD, type 0x8401 in PCR 2", Odd: true, apply: func(l *Log) {
+		l.insert(l.separator(2)+1, hashed(2, evVendor, []byte{1}))
+	}},
+	{Name: "vendor's own type after the separator", Seen: "nowhere", Check: verdict.BootlogAfter, apply: func(l *Log) {
+		l.insert(l.separator(2)+1, hashed(2, evVendor, []byte("option ROM")))
+	}},
 	{Name: "state of Secure Boot unknown", Seen: "older workstations", Odd: true, apply: func(l *Log) {
 		l.Events[l.variable("SecureBoot")] = hashed(7, EvEFIVariableDriverConfig, variable(guidGlobal, "SecureBoot", nil))
 	}},

@@ -196,6 +196,10 @@ func (x *extractor) place(e *Event) error {
 			return nil
 		}
 	}
+	if x.lateEncryption(e) {
+		x.oddity(oddLateEncryption)
+		return nil
+	}
 	return verdict.Refuse(verdict.BootlogAfter, e.Where(), e.Type.String(), fmt.Sprintf("nothing of this kind after the separator of PCR %d", e.PCR))
 }
 

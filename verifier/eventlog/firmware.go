@@ -52,6 +52,17 @@ func config(x *extractor, e *Event) error {
 	return nil
 }
 
+// evEncryption is a type of AMD's own, of no specification: whether the firmware
+// turned on the encryption of all memory.
+const evEncryption EventType = 0x8401
+
+// lateEncryption reports whether an event of PCR 2 is that and nothing else: one
+// byte, 0 or 1, which its digest covers. So no image can pass for it, and it is
+// filed with the images of PCR 2 all the same.
+func (x *extractor) lateEncryption(e *Event) bool {
+	return e.PCR == 2 && e.Type == evEncryption && len(e.Data) == 1 && e.Data[0] <= 1 && x.covers(e, e.Data)
+}
+
 var imageStages = map[EventType]string{
 	EvEFIBootServicesApp: "boot-app", EvEFIBootServicesDriver: "driver", EvEFIRuntimeServices: "runtime-driver",
 }

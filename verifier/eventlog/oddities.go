@@ -11,6 +11,7 @@ const (
 	oddLateBootVariables = "boot variables are measured after the separator of PCR 1 (seen on AMI firmware)"
 	oddValueOnly         = "boot variables are measured by value, without their names (seen on EDK II and most others)"
 	oddEmptySecureBoot   = "the SecureBoot variable is measured empty (seen on older workstations): its state is unknown"
+	oddLateEncryption    = "whether memory is encrypted is measured after the separator of PCR 2 (seen on AMD workstations)"
 	oddShimAuthority     = "shim logged its authority with padding, of which it measured all but one byte (shim 15 and older): only the digest counts"
 	oddGrubSpace         = "GRUB's labels end without a colon (Red Hat Enterprise Linux 8)"
 )

@@ -1,15 +1,17 @@
 package eventlog
 
 import (
+	"crypto/sha256"
 	"slices"
 	"testing"
 
 	"github.com/quorate/quorate/simulator/bootlog"
+	"github.com/quorate/quorate/verifier/verdict"
 )
 
 // oddities are all rows of the table of tolerated departures.
 var oddities = []string{
-	oddVersion, oddHandoff, oddEarlyApp, oddExitFailure, oddLateBootVariables, oddValueOnly, oddEmptySecureBoot, oddShimAuthority, oddGrubSpace,
+	oddVersion, oddHandoff, oddEarlyApp, oddExitFailure, oddLateBootVariables, oddValueOnly, oddEmptySecureBoot, oddLateEncryption, oddShimAuthority, oddGrubSpace,
 }
 
 // Images of clouds boot as others do, from firmware that keeps several banks, has no
@@ -95,5 +97,35 @@ func TestQuirks(t *testing.T) {
 	}
 	if len(shown) != len(oddities) {
 		t.Errorf("%d departures are shown, the table has %d", len(shown), len(oddities))
+	}
+}
+
+// What AMD's firmware measures after the separator of PCR 2 is one byte that its
+// digest covers. Anything else that calls itself so is refused there.
+func TestLateEncryptionIsExact(t *testing.T) {
+	late := func(pcr, kind uint32, data, measured string) []byte {
+		log := bootlog.Debian().Log()
+		at := slices.IndexFunc(log.Events, func(e bootlog.Event) bool { return e.PCR == pcr && e.Type == bootlog.EvSeparator })
+		log.Events = slices.Insert(log.Events, at+1, bootlog.Event{PCR: pcr, Type: kind, Digest: sha256.Sum256([]byte(measured)), Data: []byte(data)})
+		return log.Bytes()
+	}
+	for _, state := range []string{"\x00", "\x01"} {
+		facts := admitted(t, late(2, 0x8401, state, state))
+		if !slices.Contains(facts.Oddities, oddLateEncryption) || len(facts.Unlisted) != 1 {
+			t.Fatalf("state %q: oddities %q, unlisted %+v", state, facts.Oddities, facts.Unlisted)
+		}
+		if !slices.ContainsFunc(facts.Images, func(i Image) bool { return i.Measurement == facts.Unlisted[0] }) {
+			t.Errorf("state %q is not among the images of PCR 2: %+v", state, facts.Images)
+		}
+	}
+	for name, log := range map[string][]byte{
+		"an image under its name": late(2, 0x8401, "\x01", "an option ROM"),
+		"another state":           late(2, 0x8401, "\x02", "\x02"),
+		"two bytes":               late(2, 0x8401, "\x01\x00", "\x01\x00"),
+		"no byte":                 late(2, 0x8401, "", ""),
+		"another type":            late(2, 0x8402, "\x01", "\x01"),
+		"another PCR":             late(3, 0x8401, "\x01", "\x01"),
+	} {
+		t.Run(name, func(t *testing.T) { refused(t, log, verdict.BootlogAfter) })
 	}
 }
