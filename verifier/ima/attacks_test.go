@@ -88,6 +88,13 @@ func TestA120_TemplateConfusion(t *testing.T) {
 	for _, name := range []string{"", "ima", "evm-sig", "ima-ngv2", "d-ng|n-ng", "ima-ng\x00", "IMA-NG", strings.Repeat("x", 100)} {
 		refused(t, newList().add(name, ng...), verdict.IMATemplate)
 	}
+	// The second versions name what was digested: the file, or its fs-verity tree.
+	for _, kind := range []string{"ima:sha256", "verity:sha256"} {
+		typed := [][]byte{digest(kind, make([]byte, 32)), path("/f")}
+		refused(t, newList().add("ima-ngv2", typed...), verdict.IMATemplate)
+		refused(t, newList().add("ima-sigv2", append(typed, nil)...), verdict.IMATemplate)
+		refused(t, newList().add("ima-ng", typed...), verdict.IMAFormat)
+	}
 	refused(t, newList().addData(ima.PCR, "ima-ng", append(fields(ng...), 0)), verdict.IMAFormat)
 	refused(t, newList().addData(ima.PCR, "ima-ng", append(fields(ng...), 0xff, 0xff, 0xff, 0xff)), verdict.IMAFormat)
 	refused(t, newList().addData(ima.PCR, "ima-ng", nil), verdict.IMAFormat)
