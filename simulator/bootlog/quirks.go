@@ -77,6 +77,9 @@ var quirks = []Quirk{
 	{Name: "boot attempts omitted", Seen: "firmware that logs only the boot that worked", apply: func(l *Log) {
 		l.insert(l.find(4, "Calling EFI"), hashed(4, evOmitBootDevice, []byte("BOOT ATTEMPTS OMITTED")))
 	}},
+	{Name: "boot option by name", Seen: "firmware that follows revision 1.06", apply: func(l *Log) {
+		l.insert(l.separator(4), hashed(4, EvEFIAction, []byte("Booting to Boot0001 Option")))
+	}},
 	{Name: "second boot option", Seen: "a first option that returned", apply: func(l *Log) {
 		calling := l.Events[l.find(4, "Calling EFI")]
 		l.insert(l.separator(4)+1, hashed(4, EvEFIAction, []byte("Returning from EFI Application from Boot Option")), calling)

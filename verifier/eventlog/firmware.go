@@ -3,6 +3,7 @@ package eventlog
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 
 	"github.com/quorate/quorate/verifier/verdict"
 )
@@ -104,11 +105,22 @@ var bootActions = map[string]bool{
 	exitCall:                                          true, exitFailure: true, exitSuccess: true,
 }
 
+// namesBootOption reports whether a text is "Booting to Boot#### Option" with four
+// upper-case hexadecimal digits: what firmware says of the option it chose since
+// revision 1.06 of the profile (section 8.4.2).
+func namesBootOption(text string) bool {
+	const before, digits, after = "Booting to Boot", 4, " Option"
+	if len(text) != len(before)+digits+len(after) || !strings.HasPrefix(text, before) || !strings.HasSuffix(text, after) {
+		return false
+	}
+	return strings.Trim(text[len(before):len(before)+digits], "0123456789ABCDEF") == ""
+}
+
 // bootAction reads an EFI action of PCR 4 or 5. What firmware does not say is
 // nothing that a host may call an action: an image's digest covers bytes too, and
 // whoever puts them into the log as an action's text would hide the image.
 func bootAction(x *extractor, e *Event) error {
-	if bootActions[string(e.Data)] {
+	if bootActions[string(e.Data)] || e.PCR == 4 && namesBootOption(string(e.Data)) {
 		return action(x, e)
 	}
 	if err := x.mustCover(e, e.Data); err != nil {

@@ -129,3 +129,31 @@ func TestLateEncryptionIsExact(t *testing.T) {
 		t.Run(name, func(t *testing.T) { refused(t, log, verdict.BootlogAfter) })
 	}
 }
+
+// The boot option that firmware names is an action. Any other text that calls itself
+// an action in PCR 4 stays an image, which a policy has to list.
+func TestBootOptionByName(t *testing.T) {
+	twin := admitted(t, bootlog.Debian().Log().Bytes())
+	for text, action := range map[string]bool{
+		"Booting to Boot0001 Option":          true,
+		"Booting to BootFA00 Option":          true,
+		"Booting to Boot00fa Option":          false,
+		"Booting to Boot00010 Option":         false,
+		"Booting to Boot001 Option":           false,
+		"Booting to Boot0001 Option\x00":      false,
+		" Booting to Boot0001 Option":         false,
+		"Booting to Boot0001  Opti":           false,
+		"Booting to Boot\x00\x00\x00\x00 Opt": false,
+	} {
+		log := bootlog.Debian().Log()
+		at := slices.IndexFunc(log.Events, func(e bootlog.Event) bool { return e.PCR == 4 && e.Type == bootlog.EvSeparator })
+		log.Events = slices.Insert(log.Events, at, bootlog.Event{PCR: 4, Type: uint32(EvEFIAction), Digest: sha256.Sum256([]byte(text)), Data: []byte(text)})
+		facts := admitted(t, log.Bytes())
+		actions, images := len(facts.Boot.Actions)-len(twin.Boot.Actions), len(facts.Images)-len(twin.Images)
+		if action && (actions != 1 || images != 0) || !action && (actions != 0 || images != 1) {
+			t.Errorf("%q: %d more actions, %d more images", text, actions, images)
+		}
+		log.Events[at].Digest[0] ^= 1
+		refused(t, log.Bytes(), verdict.BootlogDigest)
+	}
+}
