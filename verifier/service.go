@@ -198,9 +198,11 @@ func (s *Service) openStores(ctx context.Context) (err error) {
 	if s.archive, err = archive.Open(filepath.Join(s.config.Data, "archive"), archiveBlob); err != nil {
 		return err
 	}
-	if s.store, err = sqlite.Open(ctx, databasePath(s.config)); err != nil {
-		return err
+	db, err := sqlite.Open(ctx, databasePath(s.config))
+	if err != nil {
+		return err // s.store stays nil: a nil *sqlite.Store in it would be closed
 	}
+	s.store = db
 	cursor, err := s.store.Cursor(ctx)
 	if err != nil {
 		return err

@@ -99,6 +99,11 @@ func TestRunRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "the consortium file pins"},
+		"a database that cannot be opened": {func(t *testing.T, dir string) {
+			if err := os.MkdirAll(filepath.Join(dir, "data", "verifier.db"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, "sqlite: "},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
