@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/admission/cometbft"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 func (c *cli) adoptCommand() *cobra.Command {
@@ -25,10 +26,10 @@ by itself after that height on every node, and the set must not change in the
 last two blocks before it. Ask before the chain has stopped there, and compare
 the file with the other operators': it must be the same on every node.`,
 		Example: "  quorate-gate adopt --height 120000 --out adoption.json",
-		Args:    exactly(0),
+		Args:    program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out == "" || height < 1 {
-				return usagef("for example: --height 120000 --out adoption.json", "--height and --out are needed")
+				return program.Wrongf("for example: --height 120000 --out adoption.json", "--height and --out are needed")
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
 			defer cancel()
@@ -44,21 +45,21 @@ the file with the other operators': it must be the same on every node.`,
 func (c *cli) adopt(ctx context.Context, node string, height int64, out string) error {
 	client, err := rpchttp.New(node, "/websocket")
 	if err != nil {
-		return usagef("", "--node: %v", err)
+		return program.Wrongf("", "--node: %v", err)
 	}
 	a, err := cometbft.AdoptionAt(ctx, client, height)
 	if err != nil {
-		return unknown(err, "has the node reached the height, and not forgotten it?")
+		return program.Untold(err, "has the node reached the height, and not forgotten it?")
 	}
 	raw, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(out, append(raw, '\n'), 0o644); err != nil {
-		return unknown(err, "")
+		return program.Untold(err, "")
 	}
 	if c.json {
-		printJSON(c.out, a)
+		program.PrintJSON(c.out, a)
 		return nil
 	}
 	fmt.Fprintf(c.out, "height %d of %s: %d validators, written to %s\n", a.Height, a.Time.Format(time.RFC3339), len(a.Validators), out)
@@ -72,11 +73,11 @@ func readAdoption(path string) (*cometbft.Adoption, error) {
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, unknown(err, "")
+		return nil, program.Untold(err, "")
 	}
 	a := &cometbft.Adoption{}
 	if err := json.Unmarshal(raw, a); err != nil {
-		return nil, usagef("quorate-gate adopt writes such a file", "%s: %v", path, err)
+		return nil, program.Wrongf("quorate-gate adopt writes such a file", "%s: %v", path, err)
 	}
 	return a, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/admission/cometbft"
 	"github.com/quorate/quorate/admission/power"
 	"github.com/quorate/quorate/admission/roster"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // The pace of a courier. Each verifier renews its part of a bundle at its own
@@ -59,7 +60,7 @@ organisation that follows the rosters.`,
 		Example: `  quorate-gate carry --node http://127.0.0.1:26657 --bundle /var/lib/quorate-agent/admission.bundle
   quorate-gate carry --node http://10.0.0.1:26657 --node http://10.0.0.2:26657 \
     --consortium consortium.yaml --key gate.key`,
-		Args: exactly(0),
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.carry(cmd.Context(), k) },
 	}
 	f := cmd.Flags()
@@ -75,14 +76,14 @@ func (c *cli) carry(ctx context.Context, k *courier) error {
 	rosters := k.consortium != "" && k.key != ""
 	switch {
 	case len(k.nodes) == 0:
-		return usagef(more, "--node is missing")
+		return program.Wrongf(more, "--node is missing")
 	case !rosters && len(k.bundles) == 0:
-		return usagef(more, "nothing to carry: give --bundle, or --consortium and --key")
+		return program.Wrongf(more, "nothing to carry: give --bundle, or --consortium and --key")
 	}
 	for _, url := range k.nodes {
 		client, err := rpchttp.New(url, "/websocket")
 		if err != nil {
-			return usagef("", "--node: %v", err)
+			return program.Wrongf("", "--node: %v", err)
 		}
 		k.clients = append(k.clients, client)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // A courier brings the bundle that it finds, by the first node that answers, and
@@ -58,7 +59,7 @@ func (w *world) ends() time.Time {
 func TestCarryUsage(t *testing.T) {
 	for _, args := range [][]string{{}, {"--node", "http://127.0.0.1:1"}, {"--bundle", "x"}, {"--node", "http://127.0.0.1:1", "--consortium", "x"}} {
 		code, _, errs := quorateGate(append([]string{"carry", "--key", ""}, args...)...)
-		if code != exitUsage || !strings.Contains(errs, "hint: ") {
+		if code != program.Usage || !strings.Contains(errs, "hint: ") {
 			t.Errorf("%q: exit %d, %q", args, code, errs)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/cometbft"
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // between is what the command is told.
@@ -65,7 +66,7 @@ out is as shown:
       outageGrace: 1h      # for renewals when verifiers are back; 0s: an outage evicts`,
 		Example: `  quorate-gate cometbft --listen unix:///run/quorate/gate.sock --app unix:///run/app/app.sock \
     --consortium /etc/quorate/consortium.yaml --data /var/lib/quorate/gate`,
-		Args: exactly(0),
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.run(cmd) },
 	}
 	f := cmd.Flags()
@@ -85,7 +86,7 @@ out is as shown:
 func (p *between) run(cmd *cobra.Command) error {
 	for flag, value := range map[string]string{"--listen": p.listen, "--app": p.app, "--data": p.data} {
 		if value == "" {
-			return usagef("more: quorate-gate cometbft --help", "%s is missing", flag)
+			return program.Wrongf("more: quorate-gate cometbft --help", "%s is missing", flag)
 		}
 	}
 	schedule, err := p.schedule()
@@ -101,11 +102,11 @@ func (p *between) run(cmd *cobra.Command) error {
 		return err
 	}
 	if err := os.MkdirAll(p.data, 0o700); err != nil {
-		return unknown(err, "")
+		return program.Untold(err, "")
 	}
 	db, err := dbm.NewDB("gate", dbm.GoLevelDBBackend, filepath.Clean(p.data))
 	if err != nil {
-		return unknown(fmt.Errorf("%s: %w", p.data, err), "is another gate running on this folder?")
+		return program.Untold(fmt.Errorf("%s: %w", p.data, err), "is another gate running on this folder?")
 	}
 	defer db.Close()
 	return p.serve(cmd, cometbft.Config{Schedule: schedule, Founding: founding, Trusted: p.trusted, Adopt: adoption, Store: cometbft.NewStore(db)})
@@ -120,19 +121,19 @@ func (p *between) schedule() (*power.Schedule, error) {
 	for i, file := range files {
 		consortium, err := admission.ParseConsortium(file)
 		if err != nil {
-			return nil, usagef("", "%s: %v", p.consortia[i], err)
+			return nil, program.Wrongf("", "%s: %v", p.consortia[i], err)
 		}
 		consortia = append(consortia, consortium)
 	}
 	var rules []byte
 	if p.rules != "" {
 		if rules, err = os.ReadFile(p.rules); err != nil {
-			return nil, unknown(err, "")
+			return nil, program.Untold(err, "")
 		}
 	}
 	schedule, err := power.ParseSchedule(rules, consortia...)
 	if err != nil {
-		return nil, usagef("give --consortium FILE; quorate-gate cometbft --help shows a rules file", "%v", err)
+		return nil, program.Wrongf("give --consortium FILE; quorate-gate cometbft --help shows a rules file", "%v", err)
 	}
 	return schedule, nil
 }
@@ -142,7 +143,7 @@ func readAll(paths []string) ([][]byte, error) {
 	for _, path := range paths {
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			return nil, unknown(err, "")
+			return nil, program.Untold(err, "")
 		}
 		out = append(out, raw)
 	}
@@ -169,12 +170,12 @@ func (p *between) serve(cmd *cobra.Command, cfg cometbft.Config) error {
 	}
 	s, err := server.NewServer(p.listen, p.listenABCI, gate)
 	if err != nil {
-		return usagef("", "%v", err)
+		return program.Wrongf("", "%v", err)
 	}
 	s.SetLogger(logger.With("side", "node"))
 	removeStale(p.listen)
 	if err := s.Start(); err != nil {
-		return unknown(err, "is the address in use?")
+		return program.Untold(err, "is the address in use?")
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "gate listens on %s for %s\n", p.listen, p.app)
 	err = wait(cmd.Context(), clients)
@@ -204,7 +205,7 @@ func (p *between) dial(ctx context.Context, logger cmtlog.Logger) ([]abcicli.Cli
 	for range 4 {
 		client, err := abcicli.NewClient(p.app, p.appABCI, false)
 		if err != nil {
-			return clients, usagef("", "%v", err)
+			return clients, program.Wrongf("", "%v", err)
 		}
 		client.SetLogger(logger.With("side", "application"))
 		started := make(chan error, 1)
@@ -236,6 +237,6 @@ func wait(ctx context.Context, clients []abcicli.Client) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-gone:
-		return unknown(fmt.Errorf("the application hung up: %w", err), "start it again, then the gate and the node")
+		return program.Untold(fmt.Errorf("the application hung up: %w", err), "start it again, then the gate and the node")
 	}
 }

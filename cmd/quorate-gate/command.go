@@ -14,6 +14,7 @@ import (
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/operator"
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // commandView is a command as it stands in a file.
@@ -53,7 +54,7 @@ anyone submits it. The actions, their subjects, and who must sign:
   quorate-gate command --consortium consortium.yaml --key admin.key --out extend.command extend example-1
   quorate-gate command sign --consortium consortium.yaml --key other.key extend.command
   quorate-gate submit extend.command`,
-		Args: exactly(2),
+		Args: program.Exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.writeCommand(f, args[0], args[1]) },
 	}
 	cmd.Flags().StringVar(&f.out, "out", "", "`file` to write")
@@ -71,7 +72,7 @@ func (c *cli) commandSignCommand(f *commandFlags) *cobra.Command {
 		Short:   "Add a signature to a command that another operator wrote",
 		Long:    "sign shows what the command says and adds your signature to the file.",
 		Example: "  quorate-gate command sign --consortium consortium.yaml --key other.key extend.command",
-		Args:    exactly(1),
+		Args:    program.Exactly(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return c.signCommand(f, args[0]) },
 	}
 }
@@ -79,19 +80,19 @@ func (c *cli) commandSignCommand(f *commandFlags) *cobra.Command {
 // load reads the consortium file and the key.
 func (f *commandFlags) load() (*admission.Consortium, *operator.Key, error) {
 	if f.consortium == "" || f.key == "" {
-		return nil, nil, usagef("more: quorate-gate command --help", "--consortium and --key are needed")
+		return nil, nil, program.Wrongf("more: quorate-gate command --help", "--consortium and --key are needed")
 	}
 	raw, err := os.ReadFile(f.consortium)
 	if err != nil {
-		return nil, nil, unknown(err, "")
+		return nil, nil, program.Untold(err, "")
 	}
 	consortium, err := admission.ParseConsortium(raw)
 	if err != nil {
-		return nil, nil, usagef("", "%s: %v", f.consortium, err)
+		return nil, nil, program.Wrongf("", "%s: %v", f.consortium, err)
 	}
 	key, err := operator.ReadKey(f.key)
 	if err != nil {
-		return nil, nil, usagef("quorate key makes one", "%v", err)
+		return nil, nil, program.Wrongf("quorate key makes one", "%v", err)
 	}
 	return consortium, key, nil
 }
@@ -102,7 +103,7 @@ func (c *cli) writeCommand(f *commandFlags, action, subject string) error {
 		return err
 	}
 	if f.out == "" {
-		return usagef("for example: --out extend.command", "no --out file")
+		return program.Wrongf("for example: --out extend.command", "no --out file")
 	}
 	if f.number == 0 {
 		f.number = uint64(time.Now().Unix())
@@ -112,10 +113,10 @@ func (c *cli) writeCommand(f *commandFlags, action, subject string) error {
 		NotAfter: time.Now().Add(f.life).UTC().Truncate(time.Second), Number: f.number,
 	}.Marshal()
 	if err != nil {
-		return usagef("quorate-gate command --help lists the actions and their subjects", "%s %s: %v", action, subject, err)
+		return program.Wrongf("quorate-gate command --help lists the actions and their subjects", "%s %s: %v", action, subject, err)
 	}
 	if _, err := os.Stat(f.out); !errors.Is(err, fs.ErrNotExist) {
-		return usagef("give another --out", "%s is there already", f.out)
+		return program.Wrongf("give another --out", "%s is there already", f.out)
 	}
 	return c.saveSigned(f.out, &note.Note{Text: string(text)}, key)
 }
@@ -127,11 +128,11 @@ func (c *cli) signCommand(f *commandFlags, path string) error {
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return unknown(err, "")
+		return program.Untold(err, "")
 	}
 	n, err := note.Open(raw, operators(consortium))
 	if err != nil {
-		return failure{fmt.Errorf("%s: %w", path, err), exitRefused, "the file must hold a command that an operator of this consortium signed"}
+		return program.Failure{Err: fmt.Errorf("%s: %w", path, err), Code: program.Refused, Hint: "the file must hold a command that an operator of this consortium signed"}
 	}
 	return c.saveSigned(path, n, key)
 }
@@ -157,14 +158,14 @@ func (c *cli) saveSigned(path string, n *note.Note, key *operator.Key) error {
 	}
 	signed, err := note.Sign(n, key)
 	if err != nil {
-		return unknown(err, "")
+		return program.Untold(err, "")
 	}
 	temporary := path + ".new"
 	if err := os.WriteFile(temporary, signed, 0o644); err != nil {
-		return unknown(err, "")
+		return program.Untold(err, "")
 	}
 	if err := os.Rename(temporary, path); err != nil {
-		return unknown(err, "")
+		return program.Untold(err, "")
 	}
 	view := commandView{File: path, Action: cmd.Action, Subject: cmd.Subject, NotAfter: cmd.NotAfter, Signed: []string{key.Name()}}
 	for _, s := range n.Sigs {
@@ -173,7 +174,7 @@ func (c *cli) saveSigned(path string, n *note.Note, key *operator.Key) error {
 		}
 	}
 	if c.json {
-		printJSON(c.out, view)
+		program.PrintJSON(c.out, view)
 		return nil
 	}
 	fmt.Fprintf(c.out, "%s %s, until %s\nsigned by %s\nwritten to %s\n", view.Action, view.Subject, view.NotAfter.Format(time.RFC3339), strings.Join(view.Signed, ", "), path)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // bench is a consortium of three members whose operators' keys are files.
@@ -47,14 +48,14 @@ func TestCommandIsSignedByTwo(t *testing.T) {
 		return []string{"--consortium", path("consortium.yaml"), "--key", path(member + ".key")}
 	}
 	write := append([]string{"command", "--out", path("extend.command"), "extend", "example-1"}, by("org-a")...)
-	if code, out, errs := quorateGate(write...); code != exitGood || !strings.Contains(out, "signed by org-a/admin\n") {
+	if code, out, errs := quorateGate(write...); code != program.Good || !strings.Contains(out, "signed by org-a/admin\n") {
 		t.Fatalf("exit %d, %s%s", code, out, errs)
 	}
-	if code, _, _ := quorateGate(write...); code != exitUsage {
+	if code, _, _ := quorateGate(write...); code != program.Usage {
 		t.Errorf("overwrites the file: exit %d", code)
 	}
 	code, out, errs := quorateGate(append([]string{"command", "sign", "--json", path("extend.command")}, by("org-b")...)...)
-	if code != exitGood || !strings.Contains(out, `"org-b/admin"`) || !strings.Contains(out, `"org-a/admin"`) {
+	if code != program.Good || !strings.Contains(out, `"org-b/admin"`) || !strings.Contains(out, `"org-a/admin"`) {
 		t.Fatalf("exit %d, %s%s", code, out, errs)
 	}
 	raw, err := os.ReadFile(path("extend.command"))
@@ -68,12 +69,12 @@ func TestCommandIsSignedByTwo(t *testing.T) {
 		args []string
 		want int
 	}{
-		"forged":         {append([]string{"command", "sign", path("forged.command")}, by("org-c")...), exitRefused},
-		"no file":        {append([]string{"command", "sign", path("missing")}, by("org-c")...), exitUnknown},
-		"no key":         {[]string{"command", "--consortium", path("consortium.yaml"), "--key", path("missing"), "--out", path("x"), "extend", "example-1"}, exitUsage},
-		"unknown action": {append([]string{"command", "--out", path("x"), "destroy", "example-1"}, by("org-a")...), exitUsage},
-		"bad subject":    {append([]string{"command", "--out", path("x"), "release", "example-1"}, by("org-a")...), exitUsage},
-		"no out":         {append([]string{"command", "extend", "example-1"}, by("org-a")...), exitUsage},
+		"forged":         {append([]string{"command", "sign", path("forged.command")}, by("org-c")...), program.Refused},
+		"no file":        {append([]string{"command", "sign", path("missing")}, by("org-c")...), program.Unknown},
+		"no key":         {[]string{"command", "--consortium", path("consortium.yaml"), "--key", path("missing"), "--out", path("x"), "extend", "example-1"}, program.Usage},
+		"unknown action": {append([]string{"command", "--out", path("x"), "destroy", "example-1"}, by("org-a")...), program.Usage},
+		"bad subject":    {append([]string{"command", "--out", path("x"), "release", "example-1"}, by("org-a")...), program.Usage},
+		"no out":         {append([]string{"command", "extend", "example-1"}, by("org-a")...), program.Usage},
 	} {
 		if code, _, errs := quorateGate(c.args...); code != c.want || !strings.Contains(errs, "quorate-gate: ") {
 			t.Errorf("%s: exit %d, want %d: %s", name, code, c.want, errs)

@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -15,14 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/admission"
-)
-
-// Exit codes, the same for every command.
-const (
-	exitGood    = 0
-	exitRefused = 1 // the ledger or a check said no
-	exitUsage   = 2 // wrong flags, arguments or files
-	exitUnknown = 3 // could not tell: no contact, no such file
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -37,7 +28,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return c.report(root.ExecuteContext(ctx))
+	return program.Report(stderr, "quorate-gate", c.json, root.ExecuteContext(ctx), classify)
 }
 
 // cli is what every command has.
@@ -65,107 +56,18 @@ A first chain with it:
 
 Exit codes: 0 good, 1 refused, 2 wrong command line or file, 3 could not tell.`,
 		SilenceUsage: true, SilenceErrors: true, Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("quorate-gate --help lists the commands", "unknown command %q", args[0])
-			}
-			return cmd.Help()
-		},
+		RunE: program.Group,
 	}
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON value instead of text")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("more: "+cmd.CommandPath()+" --help", "%v", err)
-	})
+	root.SetFlagErrorFunc(program.FlagError)
 	root.AddCommand(c.cometbftCommand(), c.submitCommand(), c.carryCommand(), c.statusCommand(), c.commandCommand(), c.adoptCommand(), c.watchCommand())
 	return root
 }
 
-// failure is an error with its exit code and what the person can do about it.
-type failure struct {
-	error
-	code int
-	hint string
-}
-
-func (f failure) Unwrap() error { return f.error }
-
-func usagef(hint, format string, args ...any) error {
-	return failure{fmt.Errorf(format, args...), exitUsage, hint}
-}
-
-func unknown(err error, hint string) error { return failure{err, exitUnknown, hint} }
-
-// answered ends a command that has printed its answer, which is no.
-type answered struct{}
-
-func (answered) Error() string { return "refused" }
-
-// errorView is an error as --json prints it on standard error.
-type errorView struct {
-	Error string `json:"error"`
-	Hint  string `json:"hint,omitempty"`
-	Exit  int    `json:"exit"`
-}
-
-// report prints the error that ended the command and returns its exit code.
-func (c *cli) report(err error) int {
-	switch {
-	case err == nil:
-		return exitGood
-	case errors.Is(err, answered{}):
-		return exitRefused
+// classify finds the exit code and the hint of an error.
+func classify(err error) program.Failure {
+	if no := (*admission.Refusal)(nil); errors.As(err, &no) {
+		return program.Failure{Err: err, Code: program.Refused, Hint: no.Remedy}
 	}
-	f := classify(err)
-	if c.json {
-		printJSON(c.err, errorView{f.Error(), f.hint, f.code})
-		return f.code
-	}
-	fmt.Fprintf(c.err, "quorate-gate: %v\n", f.error)
-	if f.hint != "" {
-		fmt.Fprintf(c.err, "hint: %s\n", f.hint)
-	}
-	return f.code
-}
-
-func classify(err error) failure {
-	var f failure
-	var no *admission.Refusal
-	switch {
-	case errors.As(err, &f):
-		return f
-	case errors.As(err, &no):
-		return failure{err, exitRefused, no.Remedy}
-	case errors.Is(err, context.Canceled):
-		return failure{errors.New("interrupted"), exitUnknown, ""}
-	}
-	return failure{err, exitUnknown, ""}
-}
-
-// printJSON writes one value, indented. The types it is given always encode.
-func printJSON(w io.Writer, v any) {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		fmt.Fprintln(w, err)
-	}
-}
-
-// printLine writes one value on one line. The types it is given always encode.
-func printLine(w io.Writer, v any) {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		fmt.Fprintln(w, err)
-	}
-}
-
-// exactly wants n arguments.
-func exactly(n int) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == n {
-			return nil
-		}
-		return usagef("more: "+cmd.CommandPath()+" --help", "%d arguments, want %d; usage: %s", len(args), n, cmd.UseLine())
-	}
+	return program.Failure{Err: err, Code: program.Unknown}
 }

@@ -32,6 +32,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/cmd/internal/program"
 	"github.com/quorate/quorate/simulator/issuer"
 )
 
@@ -275,18 +276,18 @@ func (w *world) submits() {
 	w.write("few.bundle", w.bundle(2*time.Hour, "org-a"))
 	code, out, _ := quorateGate("submit", "--json", "--node", w.rpc, w.path("few.bundle"))
 	var v submitView
-	if err := json.Unmarshal([]byte(out), &v); err != nil || code != exitRefused || v.Accepted || v.Refusal == nil || v.Refusal.Check != admission.Threshold {
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != program.Refused || v.Accepted || v.Refusal == nil || v.Refusal.Check != admission.Threshold {
 		w.Fatalf("one admission of two: exit %d, %s (%v)", code, out, err)
 	}
 	w.write("new.bundle", w.bundle(2*time.Hour))
 	code, out, errs := quorateGate("submit", "--node", w.rpc, w.path("new.bundle"))
-	if code != exitGood || !strings.HasPrefix(out, "accepted in block ") {
+	if code != program.Good || !strings.HasPrefix(out, "accepted in block ") {
 		w.Fatalf("a renewal: exit %d, %s%s", code, out, errs)
 	}
-	if code, again, _ := quorateGate("submit", "--node", w.rpc, w.path("new.bundle")); code != exitGood || again != out {
+	if code, again, _ := quorateGate("submit", "--node", w.rpc, w.path("new.bundle")); code != program.Good || again != out {
 		w.Fatalf("the same again: exit %d, %s, before %s", code, again, out)
 	}
-	if code, _, errs := quorateGate("submit", "--node", w.rpc, w.path("missing")); code != exitUnknown {
+	if code, _, errs := quorateGate("submit", "--node", w.rpc, w.path("missing")); code != program.Unknown {
 		w.Fatalf("no file: exit %d, %s", code, errs)
 	}
 }
@@ -295,10 +296,10 @@ func (w *world) shows() {
 	w.Helper()
 	code, out, errs := quorateGate("status", "--json", "--node", w.rpc)
 	var s power.Status
-	if err := json.Unmarshal([]byte(out), &s); err != nil || code != exitGood || len(s.Validators) != 1 || s.Validators[0].Effective != 10 || s.Validators[0].Node != "org-a/validator-1" {
+	if err := json.Unmarshal([]byte(out), &s); err != nil || code != program.Good || len(s.Validators) != 1 || s.Validators[0].Effective != 10 || s.Validators[0].Node != "org-a/validator-1" {
 		w.Fatalf("exit %d, %s%s (%v)", code, out, errs, err)
 	}
-	if code, out, _ = quorateGate("status", "--node", w.rpc); code != exitGood || !strings.Contains(out, "org-a/validator-1") {
+	if code, out, _ = quorateGate("status", "--node", w.rpc); code != program.Good || !strings.Contains(out, "org-a/validator-1") {
 		w.Fatalf("exit %d, %s", code, out)
 	}
 }
@@ -307,7 +308,7 @@ func (w *world) shows() {
 func (w *world) adopts() {
 	w.Helper()
 	code, out, errs := quorateGate("adopt", "--node", w.rpc, "--height", "2", "--out", w.path("adoption.json"))
-	if code != exitGood {
+	if code != program.Good {
 		w.Fatalf("exit %d, %s%s", code, out, errs)
 	}
 	a, err := readAdoption(w.path("adoption.json"))
@@ -315,7 +316,7 @@ func (w *world) adopts() {
 		a.Validators[0].Key != admission.FormatConsensusKey(w.pv.Key.PubKey.Bytes()) {
 		w.Fatalf("%+v (%v)", a, err)
 	}
-	if code, _, _ := quorateGate("adopt", "--node", w.rpc, "--height", "1000000", "--out", w.path("never.json")); code != exitUnknown {
+	if code, _, _ := quorateGate("adopt", "--node", w.rpc, "--height", "1000000", "--out", w.path("never.json")); code != program.Unknown {
 		w.Fatalf("a height that is not there: exit %d", code)
 	}
 }
@@ -384,14 +385,14 @@ func TestWrongUsage(t *testing.T) {
 		{"nonsense"}, {"cometbft"}, {"cometbft", "--listen", "unix://x", "--app", "unix://y", "--data", t.TempDir()}, {"submit"}, {"status", "extra"}, {"status", "--nope"},
 	} {
 		code, _, errs := quorateGate(args...)
-		if code != exitUsage || !strings.Contains(errs, "hint: ") {
+		if code != program.Usage || !strings.Contains(errs, "hint: ") {
 			t.Errorf("%q: exit %d, %q", args, code, errs)
 		}
 	}
-	if code, out, _ := quorateGate(); code != exitGood || !strings.Contains(out, "A first chain with it:") {
+	if code, out, _ := quorateGate(); code != program.Good || !strings.Contains(out, "A first chain with it:") {
 		t.Errorf("no arguments: exit %d, %q", code, out)
 	}
-	if code, _, errs := quorateGate("status", "--node", "http://127.0.0.1:1"); code != exitUnknown || !strings.Contains(errs, "hint: ") {
+	if code, _, errs := quorateGate("status", "--node", "http://127.0.0.1:1"); code != program.Unknown || !strings.Contains(errs, "hint: ") {
 		t.Errorf("no node: exit %d, %q", code, errs)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/quorate/quorate/admission/cometbft"
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 func (c *cli) statusCommand() *cobra.Command {
@@ -29,7 +30,7 @@ whether the set is frozen.
 Exit code 0: a quorum stands, and nobody is held. 1: the set is frozen, or somebody is
 held: ring an alarm. 3: no answer.`,
 		Example: "  quorate-gate status --node http://127.0.0.1:26657",
-		Args:    exactly(0),
+		Args:    program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
@@ -44,7 +45,7 @@ held: ring an alarm. 3: no answer.`,
 func (c *cli) status(ctx context.Context, node string) error {
 	client, err := rpchttp.New(node, "/websocket")
 	if err != nil {
-		return usagef("", "--node: %v", err)
+		return program.Wrongf("", "--node: %v", err)
 	}
 	res, err := client.ABCIQuery(ctx, cometbft.PathStatus, nil)
 	if err == nil && res.Response.IsErr() {
@@ -55,15 +56,15 @@ func (c *cli) status(ctx context.Context, node string) error {
 		err = json.Unmarshal(res.Response.Value, &s)
 	}
 	if err != nil {
-		return unknown(err, "is the node running behind a gate, and its RPC server at "+node+"?")
+		return program.Untold(err, "is the node running behind a gate, and its RPC server at "+node+"?")
 	}
 	if c.json {
-		printJSON(c.out, s)
+		program.PrintJSON(c.out, s)
 	} else {
 		c.printStatus(s)
 	}
 	if s.Frozen > 0 || s.Held > 0 {
-		return answered{}
+		return program.Answered(program.Refused)
 	}
 	return nil
 }

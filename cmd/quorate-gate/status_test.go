@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/admission/power"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // answering is a node's RPC server whose gate has the status.
@@ -45,13 +46,13 @@ func TestStatusRings(t *testing.T) {
 		code   int
 		says   string
 	}{
-		"a quorum":         {power.Status{Height: 7, Total: 40, Quorum: &seen, Nodes: []power.NodeStatus{stands}}, exitGood, "true    2026-11-27T12:00:00Z"},
-		"lapsed":           {power.Status{Height: 7, Total: 40, Quorum: &seen, Nodes: []power.NodeStatus{node}}, exitGood, "false   2026-11-27T12:00:00Z"},
-		"frozen":           {power.Status{Height: 7, Total: 40, Frozen: 5}, exitRefused, "FROZEN since height 5"},
-		"held":             {power.Status{Height: 7, Total: 40, Held: 10, Quorum: &seen, Nodes: []power.NodeStatus{held}}, exitRefused, "HELD: power 10 "},
-		"held, since when": {power.Status{Height: 7, Total: 40, Held: 10, Quorum: &seen}, exitRefused, "seen last 2026-11-27T12:00:00Z"},
-		"held, never seen": {power.Status{Height: 7, Total: 40, Held: 10}, exitRefused, "seen last never"},
-		"held, by node":    {power.Status{Height: 7, Total: 40, Held: 10, Nodes: []power.NodeStatus{held}}, exitRefused, "held    2026-11-27T12:00:00Z"},
+		"a quorum":         {power.Status{Height: 7, Total: 40, Quorum: &seen, Nodes: []power.NodeStatus{stands}}, program.Good, "true    2026-11-27T12:00:00Z"},
+		"lapsed":           {power.Status{Height: 7, Total: 40, Quorum: &seen, Nodes: []power.NodeStatus{node}}, program.Good, "false   2026-11-27T12:00:00Z"},
+		"frozen":           {power.Status{Height: 7, Total: 40, Frozen: 5}, program.Refused, "FROZEN since height 5"},
+		"held":             {power.Status{Height: 7, Total: 40, Held: 10, Quorum: &seen, Nodes: []power.NodeStatus{held}}, program.Refused, "HELD: power 10 "},
+		"held, since when": {power.Status{Height: 7, Total: 40, Held: 10, Quorum: &seen}, program.Refused, "seen last 2026-11-27T12:00:00Z"},
+		"held, never seen": {power.Status{Height: 7, Total: 40, Held: 10}, program.Refused, "seen last never"},
+		"held, by node":    {power.Status{Height: 7, Total: 40, Held: 10, Nodes: []power.NodeStatus{held}}, program.Refused, "held    2026-11-27T12:00:00Z"},
 	} {
 		url := answering(t, c.status)
 		code, out, errs := quorateGate("status", "--node", url)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/cometbft"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // submitView is what became of what was submitted.
@@ -38,7 +39,7 @@ inside.
 
 Exit code 0: accepted. 1: refused, and the check says why. 3: no answer in time.`,
 		Example: "  quorate-gate submit --node http://127.0.0.1:26657 /var/lib/quorate/bundle",
-		Args:    exactly(1),
+		Args:    program.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
@@ -53,23 +54,23 @@ Exit code 0: accepted. 1: refused, and the check says why. 3: no answer in time.
 func (c *cli) submit(ctx context.Context, node, path string) error {
 	payload, err := os.ReadFile(path)
 	if err != nil {
-		return unknown(err, "")
+		return program.Untold(err, "")
 	}
 	client, err := rpchttp.New(node, "/websocket")
 	if err != nil {
-		return usagef("", "--node: %v", err)
+		return program.Wrongf("", "--node: %v", err)
 	}
 	view, err := send(ctx, client, payload)
 	if err != nil {
-		return unknown(err, "is the node running, and its RPC server at "+node+"?")
+		return program.Untold(err, "is the node running, and its RPC server at "+node+"?")
 	}
 	if c.json {
-		printJSON(c.out, view)
+		program.PrintJSON(c.out, view)
 	} else {
 		c.printSubmit(view)
 	}
 	if !view.Accepted {
-		return answered{}
+		return program.Answered(program.Refused)
 	}
 	return nil
 }

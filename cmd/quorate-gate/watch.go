@@ -15,6 +15,7 @@ import (
 	"github.com/quorate/quorate/admission/roster"
 	"github.com/quorate/quorate/admission/watch"
 	"github.com/quorate/quorate/admission/watch/allowlist"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // watching is what the command is told.
@@ -83,7 +84,7 @@ func (c *cli) watch(ctx context.Context, w *watching, command []string) error {
 	config.Report = c.printEvent
 	config.Outbox, err = watch.OpenOutbox(w.data)
 	if err != nil {
-		return unknown(err, "is another quorate-gate watch running on this folder?")
+		return program.Untold(err, "is another quorate-gate watch running on this folder?")
 	}
 	defer config.Outbox.Close()
 	if err := watch.Run(ctx, config); err != nil {
@@ -91,7 +92,7 @@ func (c *cli) watch(ctx context.Context, w *watching, command []string) error {
 		if errors.Is(err, allowlist.ErrState) {
 			hint = "put back a copy of the file; or clear the ledger's list, remove the file and start again"
 		}
-		return unknown(err, hint)
+		return program.Untold(err, hint)
 	}
 	return nil
 }
@@ -100,7 +101,7 @@ func (c *cli) watch(ctx context.Context, w *watching, command []string) error {
 func (w *watching) config(command []string) (watch.Config, error) {
 	for _, f := range []struct{ flag, value string }{{"--consortium", w.consortium}, {"--key", w.key}, {"--peers", w.peers}, {"--data", w.data}} {
 		if f.value == "" {
-			return watch.Config{}, usagef("more: quorate-gate watch --help", "%s is missing", f.flag)
+			return watch.Config{}, program.Wrongf("more: quorate-gate watch --help", "%s is missing", f.flag)
 		}
 	}
 	ledger, err := w.ledger(command)
@@ -117,7 +118,7 @@ func (w *watching) config(command []string) (watch.Config, error) {
 	}
 	rules := allowlist.Rules{Consortium: consortium, Role: w.role, MaxAge: w.maxAge, Window: w.window, Peers: peers}
 	if err := rules.Check(); err != nil {
-		return watch.Config{}, usagef("--role is a label, --max-age and --window are longer than nothing", "%v", err)
+		return watch.Config{}, program.Wrongf("--role is a label, --max-age and --window are longer than nothing", "%v", err)
 	}
 	followers, err := w.followers(consortium)
 	return watch.Config{Rules: rules, Followers: followers, Ledger: ledger, Now: time.Now}, err
@@ -127,14 +128,14 @@ func (w *watching) config(command []string) (watch.Config, error) {
 func (w *watching) ledger(command []string) (watch.Ledger, error) {
 	byRPC := w.rpc != "" || w.preset != ""
 	if byRPC == (len(command) > 0) {
-		return nil, usagef("give --preset NAME --rpc URL, or a command after --", "how is the ledger told of changes?")
+		return nil, program.Wrongf("give --preset NAME --rpc URL, or a command after --", "how is the ledger told of changes?")
 	}
 	if !byRPC {
 		return watch.Command(command), nil
 	}
 	rpc, err := watch.NewRPC(w.rpc, w.preset)
 	if err != nil {
-		return nil, usagef("--preset is besu or geth, --rpc like http://127.0.0.1:8545", "%v", err)
+		return nil, program.Wrongf("--preset is besu or geth, --rpc like http://127.0.0.1:8545", "%v", err)
 	}
 	return rpc, nil
 }
@@ -144,11 +145,11 @@ func load[T any](path string, parse func([]byte) (T, error)) (T, error) {
 	var none T
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return none, unknown(err, "")
+		return none, program.Untold(err, "")
 	}
 	out, err := parse(raw)
 	if err != nil {
-		return none, usagef("", "%s: %v", path, err)
+		return none, program.Wrongf("", "%s: %v", path, err)
 	}
 	return out, nil
 }
@@ -156,10 +157,10 @@ func load[T any](path string, parse func([]byte) (T, error)) (T, error) {
 func (w *watching) followers(consortium *admission.Consortium) ([]*roster.Client, error) {
 	key, err := operator.ReadKey(w.key)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, unknown(err, "")
+		return nil, program.Untold(err, "")
 	}
 	if err != nil {
-		return nil, usagef("the file holds the secret key of an operator in the consortium file", "%v", err)
+		return nil, program.Wrongf("the file holds the secret key of an operator in the consortium file", "%v", err)
 	}
 	var all []*roster.Client
 	for _, v := range consortium.Verifiers {
@@ -175,7 +176,7 @@ func (w *watching) followers(consortium *admission.Consortium) ([]*roster.Client
 // printEvent prints one line.
 func (c *cli) printEvent(e watch.Event) {
 	if c.json {
-		printLine(c.out, e)
+		program.PrintLine(c.out, e)
 		return
 	}
 	line := e.Event

@@ -27,6 +27,7 @@ import (
 
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/admission/watch"
+	"github.com/quorate/quorate/cmd/internal/program"
 	"github.com/quorate/quorate/simulator/issuer"
 	"github.com/quorate/quorate/simulator/rosterd"
 )
@@ -198,7 +199,7 @@ func (g *gate) stop() {
 		g.s.Fatal(err)
 	}
 	<-g.done
-	if code := g.cmd.ProcessState.ExitCode(); code != exitGood {
+	if code := g.cmd.ProcessState.ExitCode(); code != program.Good {
 		g.s.Errorf("exit code %d after SIGTERM", code)
 	}
 }
@@ -242,7 +243,7 @@ func TestWatchRunsCommands(t *testing.T) {
 	s.publish(4, 2)
 	want = append(want, line("remove", 2, 5))
 	s.until("one leaves", func() bool { return slices.Equal(s.told(), want) })
-	if code, _, text := quorateGate(slices.Concat(g.cmd.Args[1:], nil)...); code != exitUnknown || !strings.Contains(text, "another process uses this folder") {
+	if code, _, text := quorateGate(slices.Concat(g.cmd.Args[1:], nil)...); code != program.Unknown || !strings.Contains(text, "another process uses this folder") {
 		t.Errorf("a second one on the folder: exit %d, %q", code, text)
 	}
 	g.stop()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/cmd/internal/program"
 	"github.com/quorate/quorate/simulator/attack"
 )
 
@@ -66,7 +67,7 @@ func attackCommand() *cobra.Command {
 		Short:   "Try the hostile set against a verifier of your own",
 		Long:    attackLong,
 		Example: attackExample,
-		Args:    noArguments,
+		Args:    program.Exactly(0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
@@ -88,10 +89,10 @@ func vendorCommand() *cobra.Command {
 certificate. Whoever has the secret makes TPMs that are none: only a test consortium
 may trust the root.`,
 		Example: "  quorate-sim attack vendor attack-vendor\n  quorate trust import attack-vendor/vendor.pem --class virtual --test --into trust",
-		Args:    oneFolder,
+		Args:    program.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := attack.NewVendor(args[0], time.Now()); err != nil {
-				return ended{err, exitUnknown, "give a folder that does not exist yet"}
+				return program.Failure{Err: err, Code: program.Unknown, Hint: "give a folder that does not exist yet"}
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "made %s\nnext: quorate trust import %s --class virtual --test --into FOLDER\n",
 				args[0], filepath.Join(args[0], attack.RootName))
@@ -109,14 +110,14 @@ func (o attackOptions) options() (attack.Options, error) {
 	a := attack.Options{Consortium: c, Verifier: v, Node: o.node, Token: o.token}
 	switch {
 	case (o.token == "") != (o.node == ""):
-		return a, usagef("the token is for one node: quorate node invite NODE", "--token and --node go together")
+		return a, program.Wrongf("the token is for one node: quorate node invite NODE", "--token and --node go together")
 	case o.vendor != "" && o.token == "":
-		return a, usagef("quorate node invite NODE prints a token", "--vendor needs --token and --node")
+		return a, program.Wrongf("quorate node invite NODE prints a token", "--vendor needs --token and --node")
 	case o.node != "" && !admission.ValidNodeID(o.node):
-		return a, usagef("a node id is member/name, for example "+v.Member+"/attacker", "%q is not a node id", o.node)
+		return a, program.Wrongf("a node id is member/name, for example "+v.Member+"/attacker", "%q is not a node id", o.node)
 	case o.vendor != "":
 		if a.Vendor, err = attack.ReadVendor(o.vendor); err != nil {
-			return a, ended{err, exitUnknown, "quorate-sim attack vendor FOLDER makes one"}
+			return a, program.Failure{Err: err, Code: program.Unknown, Hint: "quorate-sim attack vendor FOLDER makes one"}
 		}
 	}
 	return a, nil
@@ -124,14 +125,14 @@ func (o attackOptions) options() (attack.Options, error) {
 
 func (o attackOptions) target() (c *admission.Consortium, v admission.Verifier, err error) {
 	if o.consortium == "" {
-		return nil, v, usagef("give --consortium FILE or set QUORATE_CONSORTIUM", "no consortium file")
+		return nil, v, program.Wrongf("give --consortium FILE or set QUORATE_CONSORTIUM", "no consortium file")
 	}
 	raw, err := os.ReadFile(o.consortium)
 	if err != nil {
-		return nil, v, ended{err, exitUnknown, "--consortium or QUORATE_CONSORTIUM says where the consortium file is"}
+		return nil, v, program.Failure{Err: err, Code: program.Unknown, Hint: "--consortium or QUORATE_CONSORTIUM says where the consortium file is"}
 	}
 	if c, err = admission.ParseConsortium(raw); err != nil {
-		return nil, v, usagef("get the current consortium file from another member", "%s: %v", o.consortium, err)
+		return nil, v, program.Wrongf("get the current consortium file from another member", "%s: %v", o.consortium, err)
 	}
 	v, ok := c.Verifier(o.verifier)
 	if !ok {
@@ -139,7 +140,7 @@ func (o attackOptions) target() (c *admission.Consortium, v admission.Verifier, 
 		for _, each := range c.Verifiers {
 			names = append(names, each.Name)
 		}
-		return nil, v, usagef("name the one that you want to attack: "+strings.Join(names, ", "), "the consortium file has no verifier %q", o.verifier)
+		return nil, v, program.Wrongf("name the one that you want to attack: "+strings.Join(names, ", "), "the consortium file has no verifier %q", o.verifier)
 	}
 	return c, v, nil
 }
@@ -158,7 +159,7 @@ func (o attackOptions) run(cmd *cobra.Command) error {
 	report, err := attack.Run(cmd.Context(), options)
 	clear()
 	if errors.Is(err, attack.ErrUnreachable) {
-		return ended{err, exitUnknown, "is the verifier running, and are its addresses in the consortium file reachable from here?"}
+		return program.Failure{Err: err, Code: program.Unknown, Hint: "is the verifier running, and are its addresses in the consortium file reachable from here?"}
 	}
 	if report == nil {
 		return err
@@ -170,15 +171,15 @@ func (o attackOptions) run(cmd *cobra.Command) error {
 // did.
 func conclude(report *attack.Report, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return ended{errors.New("stopped before everything was tried"), exitUnknown, ""}
+		return program.Failure{Err: errors.New("stopped before everything was tried"), Code: program.Unknown}
 	}
 	switch report.Result() {
 	case "refused":
 		return err
 	case "accepted":
-		return ended{errors.New("something was accepted that has to be refused, or a genuine host is not served any more"), exitRefused, ""}
+		return program.Failure{Err: errors.New("something was accepted that has to be refused, or a genuine host is not served any more"), Code: program.Refused}
 	}
-	return ended{errors.New("not everything that was tried has an answer that shows something"), exitUnknown, ""}
+	return program.Failure{Err: errors.New("not everything that was tried has an answer that shows something"), Code: program.Unknown}
 }
 
 // progressLine shows on a terminal what is being tried; the second function clears it.

@@ -7,10 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/cmd/internal/program"
 	"github.com/quorate/quorate/verifier"
 )
 
-func initCommand() *cobra.Command {
+func (c *cli) initCommand() *cobra.Command {
 	var setup verifier.Setup
 	var genesis string
 	cmd := &cobra.Command{
@@ -21,16 +22,20 @@ configuration, a consortium file with this verifier and one operator, a folder
 for TPM vendor roots, and an example policy. It never overwrites anything.`,
 		Example: `  quorate-verifier init --dir /var/lib/quorate --name verifier.org-a.example \
       --member org-a --ledger-id example-1 --genesis sha256:<64 hex digits>`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			digest, err := admission.ParseDigest(genesis)
 			if err != nil {
-				return fmt.Errorf("%w: --genesis: %w", errUsage, err)
+				return program.Wrong(fmt.Errorf("--genesis: %w", err), "sha256sum of the ledger's genesis document, with sha256: before it")
 			}
 			setup.Genesis = digest
 			created, err := verifier.Init(setup)
 			if err != nil {
 				return err
+			}
+			if c.json {
+				program.PrintJSON(cmd.OutOrStdout(), createdView{created.Config, created.Consortium, created.OperatorKey, created.Policy, created.Trust, created.Roots})
+				return nil
 			}
 			tellNext(cmd, setup, created)
 			return nil
@@ -48,12 +53,25 @@ for TPM vendor roots, and an example policy. It never overwrites anything.`,
 	flags.StringVar(&setup.Enroll, "enroll", "127.0.0.1:7601", "address for enrolment")
 	flags.StringVar(&setup.Trust, "trust", "", "folder with TPM vendor roots to copy")
 	flags.BoolVar(&setup.Test, "test", false, "a test network: accept test roots, and say so in every admission")
-	for _, name := range []string{"name", "member", "ledger-id", "genesis"} {
-		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // a misspelt flag name in this function
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		for _, name := range []string{"name", "member", "ledger-id", "genesis"} {
+			if !cmd.Flags().Changed(name) {
+				return program.Wrongf("more: "+cmd.CommandPath()+" --help", "--%s is missing", name)
+			}
 		}
+		return nil
 	}
 	return cmd
+}
+
+// createdView is what init prints with --json: the files that it wrote.
+type createdView struct {
+	Config      string `json:"config"`
+	Consortium  string `json:"consortium"`
+	OperatorKey string `json:"operatorKey"`
+	Policy      string `json:"policy"`
+	Trust       string `json:"trust"`
+	Roots       int    `json:"roots"` // TPM vendor roots in it
 }
 
 func tellNext(cmd *cobra.Command, s verifier.Setup, c *verifier.Created) {

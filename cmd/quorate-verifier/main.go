@@ -5,40 +5,43 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
-// Exit codes.
-const (
-	exitRefused = 1 // the configuration, a key or the journal is not acceptable
-	exitUsage   = 2 // the command line is wrong
-)
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// errUsage marks errors of the command line.
-var errUsage = errors.New("usage")
-
-func main() {
+// run is the whole program.
+func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := newRoot().ExecuteContext(ctx)
-	stop()
-	switch {
-	case err == nil:
-	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "quorate-verifier: %v\nRun `quorate-verifier --help` for the commands.\n", err)
-		os.Exit(exitUsage)
-	default:
-		fmt.Fprintf(os.Stderr, "quorate-verifier: %v\n", err)
-		os.Exit(exitRefused)
-	}
+	c := &cli{}
+	root := c.root()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return program.Report(stderr, "quorate-verifier", c.json, root.ExecuteContext(ctx), classify)
 }
 
-func newRoot() *cobra.Command {
+// classify tells a file that is not there from one that is not acceptable.
+func classify(err error) program.Failure {
+	if errors.Is(err, fs.ErrNotExist) {
+		return program.Failure{Err: err, Code: program.Unknown, Hint: "quorate-verifier init writes a configuration; --config says where it is"}
+	}
+	return program.Failure{Err: err, Code: program.Refused}
+}
+
+// cli is what every command has.
+type cli struct{ json bool }
+
+func (c *cli) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "quorate-verifier",
 		Short: "Check hosts' TPM evidence, record every decision, sign admissions",
@@ -51,24 +54,11 @@ A first start:
   quorate-verifier init --dir DIR --name NAME --member MEMBER --ledger-id ID --genesis sha256:...
   quorate-verifier run --config DIR/verifier.yaml
 
-Exit codes: 0 good, 1 refused or failed, 2 wrong command line.`,
-		SilenceUsage: true, SilenceErrors: true, Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("%w: unknown command %q", errUsage, args[0])
-			}
-			return cmd.Help()
-		},
+Exit codes: 0 good, 1 refused or failed, 2 wrong command line, 3 could not tell.`,
+		SilenceUsage: true, SilenceErrors: true, Args: cobra.ArbitraryArgs, RunE: program.Group,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(initCommand(), runCommand(), rebuildCommand())
+	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON")
+	root.SetFlagErrorFunc(program.FlagError)
+	root.AddCommand(c.initCommand(), c.runCommand(), c.rebuildCommand())
 	return root
-}
-
-// noArgs refuses positional arguments as a usage error.
-func noArgs(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, args[0])
-	}
-	return nil
 }

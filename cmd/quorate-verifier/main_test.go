@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/cmd/internal/program"
 	"github.com/quorate/quorate/simulator/vendorca"
 )
 
@@ -19,7 +20,7 @@ const genesis = "sha256:11111111111111111111111111111111111111111111111111111111
 func execute(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	root := newRoot()
+	root := new(cli).root()
 	root.SetOut(&out)
 	root.SetErr(&out)
 	root.SetArgs(args)
@@ -70,10 +71,18 @@ func TestInit(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"init", "--dir", t.TempDir(), "--name", "v", "--member", "m", "--ledger-id", "l", "--genesis", "sha256:1"},
+		{"init", "--dir", t.TempDir(), "--name", "v"},
 		{"run", "--no-such-flag"}, {"run", "now"}, {"begin"},
 	} {
-		if _, err := execute(t, args...); !errors.Is(err, errUsage) {
-			t.Errorf("%v: %v, want a usage error", args, err)
+		var out strings.Builder
+		if code := run(args, &out, &out); code != program.Usage || !strings.Contains(out.String(), "\nhint: ") {
+			t.Errorf("%v: code %d\n%s", args, code, out.String())
+		}
+	}
+	for code, path := range map[int]string{program.Unknown: filepath.Join(t.TempDir(), "none"), program.Refused: os.DevNull} {
+		var out strings.Builder
+		if got := run([]string{"run", "--json", "--config", path}, &out, &out); got != code || !strings.HasPrefix(out.String(), `{"error":`) {
+			t.Errorf("%s: code %d\n%s", path, got, out.String())
 		}
 	}
 	if out, err := execute(t, "--help"); err != nil || !strings.Contains(out, "Exit codes") {
@@ -136,7 +145,7 @@ func TestRunAndRebuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	root := newRoot()
+	root := new(cli).root()
 	root.SetArgs([]string{"run", "--config", config})
 	done := make(chan error, 1)
 	go func() { done <- root.ExecuteContext(ctx) }()
@@ -154,6 +163,10 @@ func TestRunAndRebuild(t *testing.T) {
 	}
 	out, err := execute(t, "rebuild", "--config", config)
 	if err != nil || !strings.Contains(out, "0 nodes") {
+		t.Errorf("rebuild: %v\n%s", err, out)
+	}
+	out, err = execute(t, "rebuild", "--json", "--config", config)
+	if err != nil || !strings.Contains(out, `"nodes": 0`) {
 		t.Errorf("rebuild: %v\n%s", err, out)
 	}
 }

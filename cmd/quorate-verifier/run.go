@@ -6,17 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"github.com/quorate/quorate/cmd/internal/program"
 	"github.com/quorate/quorate/verifier"
 	"github.com/quorate/quorate/verifier/journal"
 	"github.com/quorate/quorate/verifier/rpc"
 )
 
-func runCommand() *cobra.Command {
+func (c *cli) runCommand() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -25,14 +24,16 @@ func runCommand() *cobra.Command {
 rolled back), brings the database up to the journal, and serves until it gets
 SIGTERM or SIGINT. It logs JSON when standard error is not a terminal.`,
 		Example: "  quorate-verifier run --config /var/lib/quorate/verifier.yaml",
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), path, newLogger()) },
+		Args:    program.Exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), path, program.Logger(cmd.ErrOrStderr(), false))
+		},
 	}
 	cmd.Flags().StringVar(&path, "config", "quorate/verifier.yaml", "configuration file")
 	return cmd
 }
 
-func run(ctx context.Context, path string, log *slog.Logger) (err error) {
+func serve(ctx context.Context, path string, log *slog.Logger) (err error) {
 	config, err := verifier.ReadConfig(path)
 	if err != nil {
 		return err
@@ -56,7 +57,7 @@ func run(ctx context.Context, path string, log *slog.Logger) (err error) {
 	return server.Serve(ctx, attest, enroll)
 }
 
-func rebuildCommand() *cobra.Command {
+func (c *cli) rebuildCommand() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "rebuild",
@@ -65,15 +66,19 @@ func rebuildCommand() *cobra.Command {
 puts it in place of the old one, which is kept beside it. Stop the verifier
 first. Nodes prove themselves again at their next challenge.`,
 		Example: "  quorate-verifier rebuild --config /var/lib/quorate/verifier.yaml",
-		Args:    noArgs,
+		Args:    program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := verifier.ReadConfig(path)
 			if err != nil {
 				return err
 			}
-			report, err := verifier.Rebuild(cmd.Context(), config, newLogger())
+			report, err := verifier.Rebuild(cmd.Context(), config, program.Logger(cmd.ErrOrStderr(), false))
 			if err != nil {
 				return err
+			}
+			if c.json {
+				program.PrintJSON(cmd.OutOrStdout(), rebuiltView{report.Entries, report.Nodes, report.Kept})
+				return nil
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "Rebuilt from %d journal entries: %d nodes.\nThe old database is %s.\n",
 				report.Entries, report.Nodes, report.Kept)
@@ -84,10 +89,9 @@ first. Nodes prove themselves again at their next challenge.`,
 	return cmd
 }
 
-// newLogger logs text to people and JSON to machines.
-func newLogger() *slog.Logger {
-	if term.IsTerminal(int(os.Stderr.Fd())) {
-		return slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, nil))
+// rebuiltView is what rebuild prints with --json.
+type rebuiltView struct {
+	Entries uint64 `json:"entries"` // of the journal
+	Nodes   int    `json:"nodes"`
+	Kept    string `json:"kept"` // the old database
 }
