@@ -21,9 +21,9 @@ import (
 
 const (
 	member    = "org-a"
-	fleetSize = 480
+	fleetSize = 2000
 	perSource = 96 // nodes that dial from one address: the verifier bounds enrolments by source
-	workers   = 48 // enrolments at a time
+	workers   = 96 // enrolments at a time
 )
 
 // programs are what every host of the fleet runs.
