@@ -417,12 +417,12 @@ func FuzzFiles(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 32)}
+	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 32), nil}
 	g, err := r.Sign(key, time.Minute)
 	if err != nil {
 		f.Fatal(err)
 	}
-	terms := Terms{"l", "g", "org-a/n", "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", public(f, key), public(f, key), true, "sha256", strings.Repeat("0", 64)}
+	terms := Terms{"l", "g", "org-a/n", "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", public(f, key), public(f, key), []PublicKey{public(f, fixed(f, "other"))}, true, "sha256", strings.Repeat("0", 64)}
 	k := Key{keyVersion, terms, "00", []byte{1}, []byte{2}}
 	recovery, err := terms.escrow(make([]byte, 32), public(f, key))
 	if err != nil {
