@@ -203,9 +203,11 @@ func (s *Service) openStores(ctx context.Context) (err error) {
 	if s.archive, err = archive.Open(filepath.Join(s.config.Data, "archive"), archiveBlob); err != nil {
 		return err
 	}
-	if s.store, err = sqlite.Open(ctx, databasePath(s.config)); err != nil {
+	db, err := sqlite.Open(ctx, databasePath(s.config))
+	if err != nil {
 		return err
 	}
+	s.store = db // not before: a nil *sqlite.Store is no nil store
 	cursor, err := s.store.Cursor(ctx)
 	if err != nil {
 		return err
