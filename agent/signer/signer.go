@@ -113,7 +113,11 @@ func (s *Signer) open() (err error) {
 	if s.dir, err = statedir.Open(Dir(s.cfg)); err != nil {
 		return err
 	}
-	if s.key, err = readKey(s.dir); err == nil {
+	err = s.dir.Remove(statusFile) // that of the last run says nothing of this one
+	if err == nil {
+		s.key, err = readKey(s.dir)
+	}
+	if err == nil {
 		err = s.checkKey()
 	}
 	if err == nil {
