@@ -456,6 +456,9 @@ func parseAny(data []byte) (again []byte, taken int) {
 	if v, err := ParseRecovery(data); err == nil {
 		again, taken = v.Marshal(), taken+1
 	}
+	if v, err := ParseUnanswered(data); err == nil {
+		again, taken = v.Marshal(), taken+1
+	}
 	if v, err := ParseGrant(data); err == nil {
 		again, taken = v.Marshal(), taken+1
 	}
