@@ -417,7 +417,7 @@ func FuzzFiles(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 32), nil}
+	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 32), []PublicKey{public(f, key)}}
 	g, err := r.Sign(key, time.Minute)
 	if err != nil {
 		f.Fatal(err)
@@ -428,7 +428,8 @@ func FuzzFiles(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	seeds := [][]byte{recovery.Marshal(), a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal(), state.Marshal()}
+	seeds := [][]byte{recovery.Marshal(), a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal(), state.Marshal(),
+		Unanswered{[]byte{1}, []string{"node.suspended"}}.Marshal()}
 	for i, seed := range seeds {
 		if _, taken := parseAny(seed); taken != 1 {
 			f.Fatalf("seed %d is taken as %d kinds of file", i, taken)
