@@ -48,7 +48,7 @@ func newKey(t *testing.T) (*ecdsa.PrivateKey, seal.PublicKey) {
 	return k, public
 }
 
-func newStrictSigner(w *world) *strictSigner {
+func newStrictSigner(w *world, grantors ...seal.PublicKey) *strictSigner {
 	t := w.t
 	t.Helper()
 	h := w.machine("validator-1", bootlog.Debian())
@@ -67,7 +67,7 @@ func newStrictSigner(w *world) *strictSigner {
 	s.person, person = newKey(t)
 	dev := s.device()
 	_, _, err = signer.Create(t.Context(), s.cfg, dev, signer.Conditions{
-		Authority: approver, Grantors: []seal.PublicKey{seal.PublicKey(w.self.GrantKey), person}, Strict: true,
+		Authority: approver, Grantors: append(grantors, person), Strict: true,
 	})
 	must(t, err)
 	state, err := seal.ReadState(dev, "sha256", seal.DefaultPCRs)
@@ -131,7 +131,7 @@ func (s *strictSigner) byPerson() {
 	must(s.w.t, err)
 }
 
-func (s *strictSigner) join() {
+func (s *strictSigner) join(worlds ...*world) {
 	t := s.w.t
 	t.Helper()
 	var prover *possession.Prover
@@ -141,9 +141,13 @@ func (s *strictSigner) join() {
 		return err == nil
 	})
 	s.w.eventually("the host to join", func() bool {
-		invited, err := s.w.admin.InviteNode(t.Context(), &pb.InviteNodeRequest{NodeId: s.host.id, PreApprove: true})
-		must(t, err)
-		_, err = s.host.agent.Join(t.Context(), agent.JoinOptions{Tokens: map[string]string{s.w.self.Name: invited.JoinToken}, Prover: prover})
+		tokens := map[string]string{}
+		for _, w := range worlds {
+			invited, err := s.w.adminAt(w.self).InviteNode(t.Context(), &pb.InviteNodeRequest{NodeId: s.host.id, PreApprove: true})
+			must(t, err)
+			tokens[w.self.Name] = invited.JoinToken
+		}
+		_, err := s.host.agent.Join(t.Context(), agent.JoinOptions{Tokens: tokens, Prover: prover})
 		return err == nil // the key is released a moment after the grant is accepted
 	})
 }
@@ -192,10 +196,10 @@ func (w *world) granted() (list []journal.Grant) {
 // agent's asking alone, and stays sealed while the host is suspended.
 func TestStrictSignerIsGrantedWhileAdmitted(t *testing.T) {
 	w := newWorld(t)
-	s := newStrictSigner(w)
+	s := newStrictSigner(w, seal.PublicKey(w.self.GrantKey))
 	stop := s.start()
 	s.byPerson() // before it joined, no verifier knows the host
-	s.join()
+	s.join(w)
 	w.run(s.host)
 	w.learn(s.host)
 	w.awaitState(s.host.id, "admitted")
@@ -224,6 +228,36 @@ func TestStrictSignerIsGrantedWhileAdmitted(t *testing.T) {
 	must(t, err)
 	s.says("the grant after the suspension", signs)
 	stop()
+}
+
+// Any one of the verifiers named is enough: with one down, the other grants.
+func TestStrictSignerOutlivesAVerifier(t *testing.T) {
+	worlds := newConsortium(t, 2, 1)
+	first, second := worlds[0], worlds[1]
+	s := newStrictSigner(first, seal.PublicKey(first.self.GrantKey), seal.PublicKey(second.self.GrantKey))
+	stop := s.start()
+	s.byPerson()
+	s.join(worlds...)
+	first.run(s.host)
+	for _, w := range worlds {
+		w.learn(s.host)
+		w.awaitState(s.host.id, "admitted")
+	}
+	s.says("the person's grant to count", signs)
+	stop()
+	stop = s.start()
+	s.says("the first verifier's grant", signs)
+	stop()
+	if a, b := len(first.granted()), len(second.granted()); a != 1 || b != 0 {
+		t.Errorf("the verifiers granted %d and %d, want the first alone", a, b)
+	}
+	first.stop()
+	stop = s.start()
+	s.says("the second verifier's grant", signs)
+	stop()
+	if n := len(second.granted()); n != 1 {
+		t.Errorf("the second verifier granted %d", n)
+	}
 }
 
 // admitPaper has a paper host admitted.
