@@ -43,6 +43,7 @@ type Verifier struct {
 	AdmissionKey string // note verifier key that signs admissions and rosters
 	LogKey       string // note verifier key that signs checkpoints; its name is LogOrigin
 	TLSKey       Digest // SHA-256 of the SubjectPublicKeyInfo of its TLS server key
+	GrantKey     string // base64 of the P-256 SubjectPublicKeyInfo of the key that signs grants; empty: it signs none
 	Attest       string // host:port where agents and operators dial
 	Enroll       string // host:port where new agents dial
 }

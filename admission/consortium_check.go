@@ -1,7 +1,10 @@
 package admission
 
 import (
+	"bytes"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
@@ -75,10 +78,13 @@ func (k *checker) verifiers(c *Consortium, d *document) {
 		k.require(!seen[v.Name], at+".name", "%q is there twice", v.Name)
 		seen[v.Name] = true
 		k.require(d.hasMember(v.Member), at+".member", "%q is not a member", v.Member)
-		out := Verifier{Name: v.Name, Member: v.Member, AdmissionKey: v.AdmissionKey, LogKey: v.LogKey, Attest: v.Attest, Enroll: v.Enroll}
+		out := Verifier{Name: v.Name, Member: v.Member, AdmissionKey: v.AdmissionKey, LogKey: v.LogKey, GrantKey: v.GrantKey, Attest: v.Attest, Enroll: v.Enroll}
 		k.key(at+".admissionKey", v.AdmissionKey, keyEd25519, v.Name)
 		k.key(at+".logKey", v.LogKey, keyEd25519, out.LogOrigin())
 		out.TLSKey = k.digest(at+".tlsKey", v.TLSKey)
+		if v.GrantKey != "" {
+			k.grantKey(at+".grantKey", v.GrantKey, out.TLSKey)
+		}
 		k.require(validAddress(v.Attest), at+".attest", "%q is not host:port", v.Attest)
 		k.require(validAddress(v.Enroll), at+".enroll", "%q is not host:port", v.Enroll)
 		c.Verifiers = append(c.Verifiers, out)
@@ -168,6 +174,28 @@ func (k *checker) key(where, text string, kind byte, want string) string {
 		k.keys[string(public)] = where
 	}
 	return name
+}
+
+// grantKey checks a key that signs grants: a P-256 key, since TPMs check its
+// signatures, in its one encoding, with no other use in the file.
+func (k *checker) grantKey(where, text string, tlsKey Digest) {
+	der, err := base64.StdEncoding.Strict().DecodeString(text)
+	if err != nil || base64.StdEncoding.EncodeToString(der) != text {
+		k.require(false, where, "%q is not base64 on one line", plain(text))
+		return
+	}
+	public, err := x509.ParsePKIXPublicKey(der)
+	key, ok := public.(*ecdsa.PublicKey)
+	if err != nil || !ok || key.Curve != elliptic.P256() {
+		k.require(false, where, "not the SubjectPublicKeyInfo of a P-256 key")
+		return
+	}
+	again, err := x509.MarshalPKIXPublicKey(key)
+	k.require(err == nil && bytes.Equal(again, der), where, "not in canonical form")
+	k.require(digestOf(der) != tlsKey, where, "the same key as tlsKey")
+	first, used := k.keys[string(der)]
+	k.require(!used, where, "the same key as %s", first)
+	k.keys[string(der)] = where
 }
 
 // splitKey parses a note verifier key strictly and returns its name and the 32

@@ -56,6 +56,7 @@ type documentVerifier struct {
 	AdmissionKey string `yaml:"admissionKey" json:"admissionKey"`
 	LogKey       string `yaml:"logKey" json:"logKey"`
 	TLSKey       string `yaml:"tlsKey" json:"tlsKey"`
+	GrantKey     string `yaml:"grantKey,omitempty" json:"grantKey,omitempty"` // absent: files without have the digest they always had
 	Attest       string `yaml:"attest" json:"attest"`
 	Enroll       string `yaml:"enroll" json:"enroll"`
 }
@@ -229,7 +230,7 @@ func (c *Consortium) document() document {
 		Endorsement: documentEndorsement{Templates: c.Endorsement.Templates, Roots: c.Endorsement.Roots.String()},
 	}
 	for _, v := range c.Verifiers {
-		d.Verifiers = append(d.Verifiers, documentVerifier{v.Name, v.Member, v.AdmissionKey, v.LogKey, v.TLSKey.String(), v.Attest, v.Enroll})
+		d.Verifiers = append(d.Verifiers, documentVerifier{v.Name, v.Member, v.AdmissionKey, v.LogKey, v.TLSKey.String(), v.GrantKey, v.Attest, v.Enroll})
 	}
 	for _, m := range c.Members {
 		member := documentMember{Name: m.Name, Operators: []documentOperator{}}

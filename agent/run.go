@@ -117,6 +117,7 @@ func (r *runner) run(ctx context.Context) error {
 	defer stop(nil)
 	var group sync.WaitGroup
 	group.Go(func() { r.quoter.run(ctx) })
+	group.Go(func() { r.grants(ctx) })
 	for _, v := range r.agent.consortium.Verifiers {
 		enrolment := r.enrolment(v.Name)
 		r.board.verifier(v.Name, func(s *VerifierStatus) {

@@ -31,6 +31,7 @@ type Keys struct {
 	Admission string `yaml:"admission"` // note signer: admissions and rosters
 	Log       string `yaml:"log"`       // note signer: journal checkpoints
 	TLS       string `yaml:"tls"`       // PKCS #8 PEM: the TLS server key
+	Grant     string `yaml:"grant"`     // PKCS #8 PEM, P-256: grants to sealed signers; may be empty
 }
 
 // Listen are the addresses to listen on.
@@ -127,8 +128,8 @@ func (l Limits) check() error {
 }
 
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.Consortium, &c.Data, &c.Trust, &c.Keys.Admission, &c.Keys.Log, &c.Keys.TLS} {
-		if !filepath.IsAbs(*path) {
+	for _, path := range []*string{&c.Consortium, &c.Data, &c.Trust, &c.Keys.Admission, &c.Keys.Log, &c.Keys.TLS, &c.Keys.Grant} {
+		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
 	}

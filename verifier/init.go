@@ -1,6 +1,7 @@
 package verifier
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -109,11 +110,15 @@ func (s Setup) consortium(c *Created, bundle *trust.Bundle) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	grantKey, err := newGrantKey(filepath.Join(keys, "grant.key"))
+	if err != nil {
+		return nil, err
+	}
 	file := admission.Consortium{
 		Name: s.Consortium, Test: s.Test, Ledger: admission.Ledger{ID: s.LedgerID, Genesis: s.Genesis}, Threshold: 1,
 		Verifiers: []admission.Verifier{{
 			Name: s.Name, Member: s.Member, AdmissionKey: admissionKey, LogKey: logKey, TLSKey: tlsKey,
-			Attest: s.Attest, Enroll: s.Enroll,
+			GrantKey: grantKey, Attest: s.Attest, Enroll: s.Enroll,
 		}},
 		Members: []admission.Member{{Name: s.Member, Operators: []admission.Operator{
 			{Member: s.Member, Key: operatorKey, Role: admission.RoleAdmin},
@@ -144,18 +149,33 @@ func newNoteKey(path, name string) (string, error) {
 }
 
 func newTLSKey(path string) (admission.Digest, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	public, err := newECKey(path)
 	if err != nil {
 		return admission.Digest{}, err
+	}
+	return KeyDigest(public)
+}
+
+// newGrantKey writes a new grant key and returns its text in the consortium file.
+// It is ECDSA P-256, since a TPM checks its signatures.
+func newGrantKey(path string) (string, error) {
+	public, err := newECKey(path)
+	if err != nil {
+		return "", err
+	}
+	return grantKeyText(public)
+}
+
+func newECKey(path string) (crypto.PublicKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return admission.Digest{}, err
+		return nil, err
 	}
-	if err := writeSecret(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
-		return admission.Digest{}, err
-	}
-	return KeyDigest(key.Public())
+	return key.Public(), writeSecret(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 func notYet(paths ...string) error {
@@ -201,6 +221,9 @@ keys:
   admission: keys/admission.key
   log: keys/log.key
   tls: keys/tls.key
+  # Grants, by which the TPMs of admitted hosts release sealed consensus keys. The
+  # consortium file names its public half, grantKey. Without it none are given.
+  grant: keys/grant.key
 
 listen:
   # Agents, operators and gates; mutual TLS.

@@ -57,7 +57,7 @@ func positionKey(path string) ([]byte, error) {
 	return mac.Sum(nil), nil
 }
 
-func readTLSKey(path string) (crypto.Signer, error) {
+func readPrivateKey(path string) (crypto.Signer, error) {
 	raw, err := readSecret(path)
 	if err != nil {
 		return nil, err

@@ -32,11 +32,12 @@ type live struct {
 	ak       *evidence.AK
 	known    *evidence.KnownLog
 	session  *Session
-	standing *issued   // last admission issued by this process
-	behind   bool      // the store lacks rec
-	moved    bool      // the store lacks pos
-	paced    time.Time // no first challenge of a session before this
-	retries  int       // answers in a row that were refused for their timing
+	standing *issued     // last admission issued by this process
+	behind   bool        // the store lacks rec
+	moved    bool        // the store lacks pos
+	paced    time.Time   // no first challenge of a session before this
+	granted  []time.Time // grants of the last hour
+	retries  int         // answers in a row that were refused for their timing
 }
 
 // issued is a signed admission with its log proof.

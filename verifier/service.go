@@ -8,6 +8,7 @@ package verifier
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ type Service struct {
 	trust       *enroll.Trust // nil while the trust bundle is empty
 	signer      note.Signer   // admissions and rosters
 	positionKey []byte        // authenticates positions in the store
+	grantKey    crypto.Signer // grants to sealed signers; nil: none are given
 	certificate tls.Certificate
 	store       store.Store
 	journal     *journal.Journal
@@ -165,7 +167,10 @@ func (s *Service) readKeys() (err error) {
 	if s.positionKey, err = positionKey(s.config.Keys.Admission); err != nil {
 		return err
 	}
-	key, err := readTLSKey(s.config.Keys.TLS)
+	if s.grantKey, err = readGrantKey(s.config.Keys.Grant, s.self); err != nil {
+		return err
+	}
+	key, err := readPrivateKey(s.config.Keys.TLS)
 	if err != nil {
 		return err
 	}

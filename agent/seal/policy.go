@@ -6,14 +6,13 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"github.com/quorate/quorate/proto/binding"
 )
 
-// Labels of what the authority and the grantor sign, so that no signature
-// serves for anything else.
-const (
-	approvalLabel = "quorate/seal/approval/v1"
-	grantLabel    = "quorate/seal/grant/v1"
-)
+// approvalLabel is part of what the authority signs, so that no signature serves
+// for anything else. Grants have their own: see binding.Grant.
+const approvalLabel = "quorate/seal/approval/v1"
 
 // The arithmetic of policies: TPM 2.0 Part 3, "Enhanced Authorization". Each
 // function extends a policy digest by one command.
@@ -38,60 +37,69 @@ func policyNamed(old [32]byte, cc tpm2.TPMCC, name, ref []byte) [32]byte {
 	return sha256.Sum256(append(first[:], ref...))
 }
 
-func policyOr(branches [2][32]byte) [32]byte {
-	return extend([32]byte{}, tpm2.TPMCCPolicyOR, branches[0][:], branches[1][:])
+func policyOr(branches [][32]byte) [32]byte {
+	var list [][]byte
+	for _, b := range branches {
+		list = append(list, b[:])
+	}
+	return extend([32]byte{}, tpm2.TPMCCPolicyOR, list...)
 }
 
-// branches are the two ways to release a key. Both need an approved state.
+// plan lists the ways to release a key under its terms. All need an approved
+// state.
 //
-//   - first: the cap PCR still has its first value, so nobody released the key
-//     since the boot;
-//   - again: the grantor signed for this very session.
-type branches struct{ first, again [32]byte }
-
-// plan says how a key can be released under its terms.
-func (t Terms) plan() (branches, error) {
+//   - the cap PCR still has its first value, so nobody released the key since the
+//     boot; not when every start needs a grant;
+//   - for each grantor: it signed for this very session.
+func (t Terms) plan() ([][32]byte, error) {
 	authority, err := keyName(t.Authority)
 	if err != nil {
-		return branches{}, err
+		return nil, err
 	}
 	approved := policyNamed([32]byte{}, tpm2.TPMCCPolicyAuthorize, authority, t.approvalRef())
 	selection, digest, err := t.capState()
 	if err != nil {
-		return branches{}, err
+		return nil, err
 	}
-	b := branches{first: policyPCR(approved, selection, digest)}
-	if t.Grantor == "" {
-		return b, nil
+	var branches [][32]byte
+	if !t.Strict {
+		branches = append(branches, policyPCR(approved, selection, digest))
 	}
-	grantor, err := keyName(t.Grantor)
-	if err != nil {
-		return branches{}, err
+	for _, g := range t.Grantors() {
+		name, err := keyName(g)
+		if err != nil {
+			return nil, err
+		}
+		branches = append(branches, policyNamed(approved, tpm2.TPMCCPolicySigned, name, t.grantRef()))
 	}
-	b.again = policyNamed(approved, tpm2.TPMCCPolicySigned, grantor, t.grantRef())
-	return b, nil
+	return branches, nil
 }
 
-// digest is the policy that the TPM checks: the first branch alone without a
-// grantor, the second alone when every start needs a grant, otherwise either.
+// digest is the policy that the TPM checks: the only way if there is one, else
+// any of them. TPM2_PolicyOR takes two to eight.
 func (t Terms) digest() ([32]byte, error) {
-	b, err := t.plan()
+	branches, err := t.plan()
 	switch {
 	case err != nil:
 		return [32]byte{}, err
-	case t.Grantor == "":
-		return b.first, nil
-	case t.Strict:
-		return b.again, nil
+	case len(branches) == 1:
+		return branches[0], nil
 	}
-	return policyOr([2][32]byte{b.first, b.again}), nil
+	return policyOr(branches), nil
 }
 
 // approvalRef names the ledger: approvals serve for all its hosts.
 func (t Terms) approvalRef() []byte { return ref(approvalLabel, t.Ledger, t.Genesis) }
 
 // grantRef names the node and its key too: a grant serves for one.
-func (t Terms) grantRef() []byte { return ref(grantLabel, t.Ledger, t.Genesis, t.Node, t.PublicKey) }
+func (t Terms) grantRef() []byte {
+	ref := t.grant().PolicyRef()
+	return ref[:]
+}
+
+func (t Terms) grant() binding.Grant {
+	return binding.Grant{ChainID: t.Ledger, Genesis: t.Genesis, Node: t.Node, ConsensusKey: t.PublicKey}
+}
 
 // ref hashes length-prefixed fields.
 func ref(fields ...string) []byte {
@@ -106,13 +114,6 @@ func ref(fields ...string) []byte {
 // approvalDigest is what the authority signs: TPM2_PolicyAuthorize's aHash.
 func approvalDigest(policy [32]byte, ref []byte) [32]byte {
 	return sha256.Sum256(append(policy[:], ref...))
-}
-
-// grantDigest is what the grantor signs: TPM2_PolicySigned's aHash, without
-// command parameters.
-func grantDigest(nonce []byte, expires int32, ref []byte) [32]byte {
-	signed := binary.BigEndian.AppendUint32(append([]byte(nil), nonce...), uint32(expires))
-	return sha256.Sum256(append(signed, ref...))
 }
 
 // selection names PCRs of a bank as the TPM writes them.

@@ -417,18 +417,19 @@ func FuzzFiles(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 32)}
+	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 32), []PublicKey{public(f, key)}}
 	g, err := r.Sign(key, time.Minute)
 	if err != nil {
 		f.Fatal(err)
 	}
-	terms := Terms{"l", "g", "org-a/n", "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", public(f, key), public(f, key), true, "sha256", strings.Repeat("0", 64)}
+	terms := Terms{"l", "g", "org-a/n", "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", public(f, key), public(f, key), []PublicKey{public(f, fixed(f, "other"))}, true, "sha256", strings.Repeat("0", 64)}
 	k := Key{keyVersion, terms, "00", []byte{1}, []byte{2}}
 	recovery, err := terms.escrow(make([]byte, 32), public(f, key))
 	if err != nil {
 		f.Fatal(err)
 	}
-	seeds := [][]byte{recovery.Marshal(), a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal(), state.Marshal()}
+	seeds := [][]byte{recovery.Marshal(), a.Marshal(), r.Marshal(), g.Marshal(), k.Marshal(), state.Marshal(),
+		Unanswered{[]byte{1}, []string{"node.suspended"}}.Marshal()}
 	for i, seed := range seeds {
 		if _, taken := parseAny(seed); taken != 1 {
 			f.Fatalf("seed %d is taken as %d kinds of file", i, taken)
@@ -454,6 +455,9 @@ func parseAny(data []byte) (again []byte, taken int) {
 		again, taken = v.Marshal(), taken+1
 	}
 	if v, err := ParseRecovery(data); err == nil {
+		again, taken = v.Marshal(), taken+1
+	}
+	if v, err := ParseUnanswered(data); err == nil {
 		again, taken = v.Marshal(), taken+1
 	}
 	if v, err := ParseGrant(data); err == nil {

@@ -166,7 +166,7 @@ func TestParsersWantEveryField(t *testing.T) {
 		spoil(&bad)
 		try("approval: "+name, bad.Marshal(), approval, string(Malformed))
 	}
-	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 16)}
+	r := Request{requestVersion, "l", "g", "org-a/n", "ed25519:x", bytes.Repeat([]byte{1}, 16), nil}
 	request := func(d []byte) error { _, err := ParseRequest(d); return err }
 	try("request", r.Marshal(), request, "")
 	long := r

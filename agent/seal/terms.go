@@ -86,9 +86,41 @@ type Terms struct {
 	PublicKey string    `json:"publicKey"`         // "ed25519:…", the key itself
 	Authority PublicKey `json:"authority"`         // signs approvals of measured states
 	Grantor   PublicKey `json:"grantor,omitempty"` // signs grants; none: the key is released once a boot
-	Strict    bool      `json:"strict"`            // every release needs a grant, also the first of a boot
-	Bank      string    `json:"bank"`              // of the PCRs, "sha256" or "sha384"
-	Cap       string    `json:"cap"`               // hex: PCR 15 as a boot leaves it
+	// OtherGrantors sign grants as well as Grantor: one of them is enough.
+	OtherGrantors []PublicKey `json:"otherGrantors,omitempty"`
+	Strict        bool        `json:"strict"` // every release needs a grant, also the first of a boot
+	Bank          string      `json:"bank"`   // of the PCRs, "sha256" or "sha384"
+	Cap           string      `json:"cap"`    // hex: PCR 15 as a boot leaves it
+}
+
+// MaxGrantors is how many keys may sign grants: a TPM's policy has eight ways, of
+// which the first release of a boot takes one.
+const MaxGrantors = 7
+
+// Grantors are the keys of which any one can grant a start.
+func (t Terms) Grantors() []PublicKey {
+	if t.Grantor == "" {
+		return nil
+	}
+	return append([]PublicKey{t.Grantor}, t.OtherGrantors...)
+}
+
+// checkGrantors refuses what has more than one spelling or no policy.
+func (t Terms) checkGrantors() error {
+	seen := map[PublicKey]bool{}
+	for _, g := range t.Grantors() {
+		if g == "" || seen[g] {
+			return &Refusal{Check: BadTerms, Got: "a grantor twice", Want: "each once"}
+		}
+		seen[g] = true
+	}
+	switch {
+	case len(seen) > MaxGrantors:
+		return &Refusal{Check: BadTerms, Got: fmt.Sprintf("%d grantors", len(seen)), Want: fmt.Sprintf("at most %d", MaxGrantors)}
+	case t.Grantor == "" && len(t.OtherGrantors) > 0, t.Strict && t.Grantor == "":
+		return &Refusal{Check: BadTerms, Got: "strict, or other grantors, without a grantor", Want: "a key that signs grants"}
+	}
+	return nil
 }
 
 // check refuses terms that are incomplete or could never be met.
@@ -100,8 +132,8 @@ func (t Terms) check() error {
 			return &Refusal{Check: BadTerms, Got: "no " + f.name, Want: "terms with every field"}
 		}
 	}
-	if t.Strict && t.Grantor == "" {
-		return &Refusal{Check: BadTerms, Got: "strict without a grantor", Want: "a key that signs grants"}
+	if err := t.checkGrantors(); err != nil {
+		return err
 	}
 	_, err := t.digest()
 	return err

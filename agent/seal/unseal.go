@@ -216,17 +216,15 @@ func (r releasing) satisfy() error {
 	} else if err := r.granted(); err != nil {
 		return err
 	}
-	t := r.key.Terms
-	if t.Grantor == "" || t.Strict {
-		return nil
-	}
-	b, err := t.plan()
-	if err != nil {
+	branches, err := r.key.Terms.plan()
+	if err != nil || len(branches) == 1 {
 		return err
 	}
-	_, err = tpm2.PolicyOr{PolicySession: r.session.Handle(), PHashList: tpm2.TPMLDigest{
-		Digests: []tpm2.TPM2BDigest{{Buffer: b.first[:]}, {Buffer: b.again[:]}},
-	}}.Execute(r.tpm)
+	var list tpm2.TPMLDigest
+	for _, b := range branches {
+		list.Digests = append(list.Digests, tpm2.TPM2BDigest{Buffer: b[:]})
+	}
+	_, err = tpm2.PolicyOr{PolicySession: r.session.Handle(), PHashList: list}.Execute(r.tpm)
 	return err
 }
 
@@ -271,13 +269,14 @@ func (r releasing) uncapped() error {
 	return err
 }
 
-// granted is PolicySigned by the grantor.
+// granted is PolicySigned by the grantor that signed. A grant by nobody of them
+// goes to the TPM all the same, which refuses it.
 func (r releasing) granted() error {
 	sig, err := tpmSignature(r.grant.Signature)
 	if err != nil {
 		return err
 	}
-	return withExternal(r.tpm, r.key.Terms.Grantor, func(handle tpm2.TPMHandle, name tpm2.TPM2BName) error {
+	return withExternal(r.tpm, r.grant.by(r.key.Terms), func(handle tpm2.TPMHandle, name tpm2.TPM2BName) error {
 		_, err = tpm2.PolicySigned{
 			AuthObject: tpm2.NamedHandle{Handle: handle, Name: name}, PolicySession: r.session.Handle(),
 			NonceTPM: r.session.NonceTPM(), PolicyRef: tpm2.TPM2BNonce{Buffer: r.key.Terms.grantRef()},

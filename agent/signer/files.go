@@ -22,8 +22,8 @@ const (
 	startsFile   = "starts.json"
 	standingFile = "standing.json"
 	statusFile   = "status.json"
-	requestFile  = "grant-request.json"
-	grantFile    = "grant.json"
+	requestFile  = seal.RequestFile
+	grantFile    = seal.GrantFile
 	approvalsDir = "approvals"
 	retiredDir   = "retired-keys"
 )

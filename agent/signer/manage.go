@@ -23,10 +23,10 @@ import (
 
 // Conditions are what an operator chooses for a new key.
 type Conditions struct {
-	Authority seal.PublicKey // approves measured states
-	Grantor   seal.PublicKey // grants further starts in a boot; may be empty
-	Recipient seal.PublicKey // of a recovery file; empty: the key has no copy
-	Strict    bool           // every start needs a grant
+	Authority seal.PublicKey   // approves measured states
+	Grantors  []seal.PublicKey // any one grants further starts in a boot; may be empty
+	Recipient seal.PublicKey   // of a recovery file; empty: the key has no copy
+	Strict    bool             // every start needs a grant
 }
 
 // Create makes a key inside this host's TPM context and seals it. The signer must
@@ -105,10 +105,14 @@ func newTerms(ctx context.Context, cfg agent.Config, dev *device.Device, c Condi
 	if len(banks) == 0 {
 		return seal.Terms{}, fmt.Errorf("signer: %w: neither sha256 nor sha384", key.ErrBank)
 	}
-	return seal.Terms{
+	t := seal.Terms{
 		Ledger: consortium.Ledger.ID, Genesis: consortium.Ledger.Genesis.String(), Node: cfg.Node,
-		Authority: c.Authority, Grantor: c.Grantor, Strict: c.Strict, Bank: banks[0],
-	}, nil
+		Authority: c.Authority, Strict: c.Strict, Bank: banks[0],
+	}
+	if len(c.Grantors) > 0 {
+		t.Grantor, t.OtherGrantors = c.Grantors[0], c.Grantors[1:]
+	}
+	return t, nil
 }
 
 // beginStarts records the present signing state as the newest.

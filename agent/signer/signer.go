@@ -8,11 +8,14 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,7 +113,11 @@ func (s *Signer) open() (err error) {
 	if s.dir, err = statedir.Open(Dir(s.cfg)); err != nil {
 		return err
 	}
-	if s.key, err = readKey(s.dir); err == nil {
+	err = s.dir.Remove(statusFile) // that of the last run says nothing of this one
+	if err == nil {
+		s.key, err = readKey(s.dir)
+	}
+	if err == nil {
 		err = s.checkKey()
 	}
 	if err == nil {
@@ -209,9 +216,10 @@ func (s *Signer) unsealOnce(ctx context.Context) error {
 	return nil
 }
 
-// ask leaves a request for the grantor and waits for the grant.
+// ask leaves a request for the grantor and waits for the grant. The running agent
+// has a verifier answer it; a person may, with a key in the terms.
 func (s *Signer) ask(ctx context.Context, r seal.Request) (seal.Grant, error) {
-	if err := s.dir.Remove(grantFile); err != nil {
+	if err := errors.Join(s.dir.Remove(grantFile), s.dir.Remove(seal.RefusalFile)); err != nil {
 		return seal.Grant{}, err
 	}
 	if err := s.dir.Write(requestFile, r.Marshal()); err != nil {
@@ -220,17 +228,41 @@ func (s *Signer) ask(ctx context.Context, r seal.Request) (seal.Grant, error) {
 	defer s.dir.Remove(requestFile)
 	path := filepath.Join(Dir(s.cfg), requestFile)
 	s.learn(func(f *permit.Facts) { f.Withheld = "waiting for a grant for " + path })
-	s.log.Warn("the key needs a grant", "request", path, "remedy", "have the grantor sign it: quorate-agent signer grant; then quorate-agent signer accept")
+	s.log.Warn("the key needs a grant", "request", path, "remedy", s.whoGrants())
 	ctx, cancel := context.WithTimeout(ctx, seal.MaxGrant) // no grant is good for longer; then a new request
 	defer cancel()
 	for ctx.Err() == nil {
 		if data, err := s.dir.Read(grantFile); err == nil {
 			return seal.ParseGrant(data)
 		}
+		s.hearRefusal(r, path)
 		pause(ctx, askEvery)
 	}
 	return seal.Grant{}, &seal.Refusal{Check: seal.GrantLate, Got: "no grant for " + path, Want: "one within " + seal.MaxGrant.String(), Cause: ctx.Err(),
 		Remedy: "have the grantor sign the new request"}
+}
+
+// whoGrants says what a person does about a request.
+func (s *Signer) whoGrants() string {
+	for _, v := range s.consortium.Verifiers {
+		if v.GrantKey != "" && slices.Contains(s.key.Terms.Grantors(), seal.PublicKey(v.GrantKey)) {
+			return "see that quorate-agent run is up and " + v.Name + " admits this host; it is asked again and again"
+		}
+	}
+	return "have the grantor sign it: quorate-agent signer grant; then quorate-agent signer accept"
+}
+
+// hearRefusal passes on why the verifiers did not grant a request.
+func (s *Signer) hearRefusal(r seal.Request, path string) {
+	data, err := s.dir.Read(seal.RefusalFile)
+	if err != nil {
+		return
+	}
+	if u, err := seal.ParseUnanswered(data); err == nil && bytes.Equal(u.Nonce, r.Nonce) {
+		s.learn(func(f *permit.Facts) {
+			f.Withheld = "waiting for a grant for " + path + "; " + strings.Join(u.Problems, "; ")
+		})
+	}
 }
 
 // measure looks at the PCRs again and again, once the key is released.

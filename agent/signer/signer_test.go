@@ -123,7 +123,7 @@ func (s *site) public(k *ecdsa.PrivateKey) seal.PublicKey {
 
 func (s *site) create() *seal.Key {
 	s.t.Helper()
-	k, _, err := Create(s.t.Context(), s.cfg, s.dev, Conditions{Authority: s.public(s.authority), Grantor: s.public(s.grantor)})
+	k, _, err := Create(s.t.Context(), s.cfg, s.dev, Conditions{Authority: s.public(s.authority), Grantors: []seal.PublicKey{s.public(s.grantor)}})
 	if err != nil {
 		s.t.Fatal(err)
 	}

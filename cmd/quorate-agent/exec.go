@@ -31,9 +31,16 @@ host that the others are too few, exec does what --on-loss says:
   signal  --signal, once for each loss
   report  only the log says so
 
+For a validator whose chain has the gate take report or signal: the gate takes the
+power of a host that lost its admission, and when very many lose theirs at once, in
+an outage or by a mistaken policy, it freezes its set instead. A chain whose nodes
+were all stopped does not get that far, and halts. stop is for hosts outside of
+consensus: full nodes, sentries, miners.
+
 Under systemd use Type=notify and Restart=always: the unit is ready when COMMAND
 was started, and starts again, waiting, when the admission was lost.`,
-		Example: `  quorate-agent exec -- cometbft node --home /var/lib/cometbft
+		Example: `  quorate-agent exec --on-loss report -- cometbft node --home /var/lib/cometbft    a validator behind the gate
+  quorate-agent exec -- cometbft node --home /var/lib/sentry                       a host outside of consensus
   quorate-agent exec --on-loss signal --signal SIGUSR1 -- ./node`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,30 +23,29 @@ import (
 
 // conditions are the flags of commands that seal a key.
 type conditions struct {
-	authority, grantor, recipient, recovery string
-	strict                                  bool
+	authority, recipient, recovery string
+	grantors                       []string // PEM files, or verifier:NAME
+	strict                         bool
 }
 
 func (c *conditions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.authority, "authority", "", "PEM file with the public key that approves measured states; required")
-	f.StringVar(&c.grantor, "grantor", "", "PEM file with the public key that grants further starts in a boot; without it those need a reboot")
+	f.StringArrayVar(&c.grantors, "grantor", nil, "who grants further starts in a boot: verifier:NAME of the consortium file, or a PEM file with a person's public key; up to seven, any one is enough; without it those starts need a reboot")
 	f.StringVar(&c.recipient, "recovery-key", "", "PEM file with the public key to encrypt a copy for; without it the key has no copy")
 	f.StringVar(&c.recovery, "recovery-file", "", "where to write that copy; a new file")
 	f.BoolVar(&c.strict, "strict", false, "every start needs a grant, also the first after a boot")
 }
 
-func (c *conditions) read() (out signer.Conditions, err error) {
+func (c *conditions) read(cfg agent.Config) (out signer.Conditions, err error) {
 	if c.authority == "" {
 		return out, errors.New("--authority is not set: who approves measured states? An operator makes a key with `quorate-agent signer keygen`")
 	}
 	if out.Authority, err = readPublicPEM(c.authority); err != nil {
 		return out, err
 	}
-	if c.grantor != "" {
-		if out.Grantor, err = readPublicPEM(c.grantor); err != nil {
-			return out, err
-		}
+	if out.Grantors, err = c.readGrantors(cfg); err != nil {
+		return out, err
 	}
 	if (c.recipient == "") != (c.recovery == "") {
 		return out, errors.New("--recovery-key and --recovery-file belong together")
@@ -55,10 +55,48 @@ func (c *conditions) read() (out signer.Conditions, err error) {
 			return out, err
 		}
 	}
-	if out.Strict = c.strict; c.strict && c.grantor == "" {
+	if out.Strict = c.strict; c.strict && len(c.grantors) == 0 {
 		return out, errors.New("--strict needs --grantor: somebody has to grant every start")
 	}
+	if c.strict && !slices.ContainsFunc(c.grantors, func(g string) bool { return !strings.HasPrefix(g, verifierPrefix) }) {
+		return out, errors.New("--strict with verifiers alone would never start: they grant to hosts that joined, and joining with this key needs a first start; name a person's key too, --grantor grantor.pub.pem")
+	}
 	return out, nil
+}
+
+const verifierPrefix = "verifier:"
+
+// readGrantors reads the grantors. A verifier's key comes from the consortium file,
+// which this host pins anyway.
+func (c *conditions) readGrantors(cfg agent.Config) (keys []seal.PublicKey, err error) {
+	for _, g := range c.grantors {
+		var key seal.PublicKey
+		if name, named := strings.CutPrefix(g, verifierPrefix); named {
+			key, err = verifierGrantor(cfg, name)
+		} else {
+			key, err = readPublicPEM(g)
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+func verifierGrantor(cfg agent.Config, name string) (seal.PublicKey, error) {
+	consortium, err := agent.ReadConsortium(cfg)
+	if err != nil {
+		return "", err
+	}
+	v, known := consortium.Verifier(name)
+	if !known {
+		return "", fmt.Errorf("--grantor: the consortium file has no verifier %q", name)
+	}
+	if v.GrantKey == "" {
+		return "", fmt.Errorf("--grantor: the consortium file has no grantKey for %s, so it grants nothing; see docs/signer.md for how to make one, or name another grantor", name)
+	}
+	return seal.PublicKey(v.GrantKey), nil
 }
 
 func newSignerCreate(o *options) *cobra.Command {
@@ -73,10 +111,15 @@ another host; keep it, and above all the private half, offline. Without it, a ho
 that is lost takes its key along.
 
 It prints the public key. The authority approves measured states, the grantor
-grants a second start in one boot; both are P-256 keys in PEM files, of which only
-the public half is needed here.`,
-		Example: `  quorate-agent signer create --authority authority.pub.pem --grantor grantor.pub.pem`,
-		Args:    noArgs,
+grants a second start in one boot, with --strict every start. A grantor is a
+verifier of the consortium file that has a grantKey there: it grants while it admits
+this host, and the running agent asks it. Or it is a person with a P-256 key in a PEM
+file, of which only the public half is needed here. With --strict name a person too:
+verifiers grant to hosts that joined, and the first start is before that.`,
+		Example: `  quorate-agent signer create --authority authority.pub.pem --grantor verifier:a.verifier.example-net
+  quorate-agent signer create --authority authority.pub.pem --strict --grantor verifier:a.verifier.example-net \
+    --grantor verifier:b.verifier.example-net --grantor grantor.pub.pem`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
 				return signer.Create(ctx, cfg, dev, c)
@@ -129,7 +172,7 @@ func (o *options) seals(cmd *cobra.Command, c conditions, fn func(context.Contex
 	if err != nil {
 		return err
 	}
-	chosen, err := c.read()
+	chosen, err := c.read(cfg)
 	if err != nil {
 		return usageError{err}
 	}

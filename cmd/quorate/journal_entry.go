@@ -55,6 +55,9 @@ func (v *entryView) tell(body journal.Body) {
 		v.At, v.Text = &b.At, fmt.Sprintf("%v is in force for %s", b.Digest, b.Role)
 	case journal.Roster:
 		v.At, v.Text = &b.At, fmt.Sprintf("roster %d is signed", b.Number)
+	case journal.Grant:
+		v.At, v.Node = &b.At, b.Node
+		v.Text = fmt.Sprintf("its TPM may release the consensus key once, for %ds", b.Seconds)
 	case journal.Change:
 		v.At, v.Node, v.Text = &b.At, b.Node.ID, changeText(b)
 	}

@@ -98,6 +98,8 @@ func (p Projector) apply(ctx context.Context, index uint64, body Body) error {
 		return ignore(p.Store.ActivatePolicy(ctx, b.Role, b.Digest), store.ErrRollback)
 	case Roster:
 		return p.roster(ctx, b)
+	case Grant:
+		return p.grant(ctx, index, b)
 	}
 	return fmt.Errorf("%w: %T", ErrIllegal, body)
 }
@@ -125,7 +127,7 @@ func (p Projector) change(ctx context.Context, index uint64, c Change) error {
 	case stored.JournalIndex >= index:
 		return nil
 	}
-	before, err := p.before(ctx, stored, c)
+	before, err := p.before(ctx, stored, c.Kind, c.Node.JournalIndex)
 	if err != nil {
 		return err
 	}
@@ -146,15 +148,35 @@ func (p Projector) enrol(ctx context.Context, index uint64, rec node.Record) err
 	return err
 }
 
-// before returns the record that a change was made from: the stored one, or an
-// older one if the verifier never knew of what is stored.
-func (p Projector) before(ctx context.Context, stored node.Record, c Change) (node.Record, error) {
-	base := c.Node.JournalIndex
+// grant changes nothing in a store. It must have been given to an admitted node,
+// for the key that it enrolled with.
+func (p Projector) grant(ctx context.Context, index uint64, g Grant) error {
+	stored, err := p.Store.Node(ctx, g.Node)
+	if err != nil {
+		return fmt.Errorf("%w: grant: %w", ErrIllegal, err)
+	}
+	if stored.JournalIndex >= index {
+		return nil
+	}
+	then, err := p.before(ctx, stored, TypeGrant, g.Follows)
+	if err != nil {
+		return err
+	}
+	if then.State != node.Admitted || then.ConsensusKey != g.ConsensusKey {
+		return fmt.Errorf("%w: a grant to %s, %s with the key %q, for %q", ErrIllegal, g.Node, then.State, then.ConsensusKey, g.ConsensusKey)
+	}
+	return nil
+}
+
+// before returns the record that the entry of a kind was made from, by the index of
+// the change that it follows: the stored one, or an older one if the verifier never
+// knew of what is stored.
+func (p Projector) before(ctx context.Context, stored node.Record, kind Type, base uint64) (node.Record, error) {
 	if base == stored.JournalIndex {
 		return stored, nil
 	}
 	if p.journal == nil || base > stored.JournalIndex {
-		return node.Record{}, fmt.Errorf("%w: %s of %s follows entry %d, the store is at %d", ErrIllegal, c.Kind, c.Node.ID, base, stored.JournalIndex)
+		return node.Record{}, fmt.Errorf("%w: %s of %s follows entry %d, the store is at %d", ErrIllegal, kind, stored.ID, base, stored.JournalIndex)
 	}
 	raw, err := p.journal.Entry(ctx, base)
 	if err != nil {
@@ -165,8 +187,8 @@ func (p Projector) before(ctx context.Context, stored node.Record, c Change) (no
 		return node.Record{}, err
 	}
 	earlier, ok := body.(Change)
-	if !ok || earlier.Node.ID != c.Node.ID {
-		return node.Record{}, fmt.Errorf("%w: %s of %s follows entry %d, which is none of its changes", ErrIllegal, c.Kind, c.Node.ID, base)
+	if !ok || earlier.Node.ID != stored.ID {
+		return node.Record{}, fmt.Errorf("%w: %s of %s follows entry %d, which is none of its changes", ErrIllegal, kind, stored.ID, base)
 	}
 	return earlier.Node, nil
 }

@@ -353,3 +353,55 @@ func asEnrolled(rec node.Record) node.Record {
 	rec.ID, rec.JournalIndex = "org-a/new", 0
 	return rec
 }
+
+// A grant changes nothing in the store. One to a node that was not admitted, for
+// another key, or that follows none of the node's changes cannot have been given.
+func TestGrantsInTheJournal(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.log(Genesis{At: now, Verifier: verifierName, Consortium: "file"})
+	rec := newNode(t, "org-a/validator-1", 1)
+	rec = s.change(TypeEnrolment, rec, nil)
+	rec = s.change(TypeApproval, s.next(rec, node.Approved{By: "org-a/ana"}), nil)
+	pending := rec
+	rec = s.change(TypeVerdict, s.next(rec, node.Passed{Proof: goodProof, LateAfter: time.Minute}), &admitted)
+	good := Grant{At: now, Node: rec.ID, ConsensusKey: rec.ConsensusKey, Nonce: []byte{1}, Seconds: 60, Follows: rec.JournalIndex}
+	index := s.log(good)
+	if _, err := s.project.CatchUp(t.Context(), s.j.Reader); err != nil {
+		t.Fatal(err)
+	}
+	before, err := s.store.Node(t.Context(), rec.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := func(g Grant, index uint64) error {
+		return s.project.Apply(t.Context(), Entry{Index: index, Data: format(t, g)})
+	}
+	if err := apply(good, index); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if after, err := s.store.Node(t.Context(), rec.ID); err != nil || !reflect.DeepEqual(before, after) {
+		t.Errorf("a grant changed the record: %+v, %v", after, err)
+	}
+	projector := s.project
+	projector.journal = s.j.Reader
+	for name, spoil := range map[string]func(*Grant){
+		"unknown node":       func(g *Grant) { g.Node = "org-a/nobody" },
+		"another key":        func(g *Grant) { g.ConsensusKey = "ed25519:BBBB" },
+		"before it passed":   func(g *Grant) { g.Follows = pending.JournalIndex },
+		"after what follows": func(g *Grant) { g.Follows = rec.JournalIndex + 1 },
+		"no change":          func(g *Grant) { g.Follows = 0 },
+	} {
+		bad := good
+		spoil(&bad)
+		if err := projector.Apply(t.Context(), Entry{Index: index + 1, Data: format(t, bad)}); !errors.Is(err, ErrIllegal) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	suspended := s.change(TypeVerdict, s.next(rec, node.Refused{Proof: badProof, Authentic: true}), &denied)
+	good.Follows = suspended.JournalIndex
+	s.log(good)
+	if _, err := s.project.CatchUp(t.Context(), s.j.Reader); !errors.Is(err, ErrIllegal) {
+		t.Errorf("a grant to a suspended node: %v", err)
+	}
+}

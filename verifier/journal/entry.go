@@ -37,6 +37,7 @@ const (
 	TypePolicyApproval   Type = "policy-approval"
 	TypePolicyActivation Type = "policy-activation"
 	TypeRoster           Type = "roster"
+	TypeGrant            Type = "grant"
 )
 
 // Body is the content of an entry: one of the types of this file.
@@ -125,6 +126,19 @@ type Roster struct {
 	Digest node.Digest `json:"digest"` // archived signed note
 }
 
+// Grant says that the verifier granted one release of a node's sealed consensus
+// key. It is written before the grant leaves; its signature is over these fields,
+// see binding.Grant.
+type Grant struct {
+	At           time.Time `json:"at"`
+	Node         string    `json:"node"`
+	ConsensusKey string    `json:"consensusKey"`
+	Nonce        []byte    `json:"nonce"`   // the TPM's
+	Seconds      uint32    `json:"seconds"` // valid, from when the TPM made the nonce
+	Serial       uint64    `json:"serial"`  // of the admission that stood
+	Follows      uint64    `json:"follows"` // entry of the change that left the node admitted
+}
+
 // Type returns TypeGenesis.
 func (Genesis) Type() Type { return TypeGenesis }
 
@@ -149,6 +163,10 @@ func (PolicyActivation) Type() Type { return TypePolicyActivation }
 // Type returns TypeRoster.
 func (Roster) Type() Type { return TypeRoster }
 
+// Type returns TypeGrant.
+func (Grant) Type() Type { return TypeGrant }
+
+func (g Grant) times() []time.Time            { return []time.Time{g.At} }
 func (g Genesis) times() []time.Time          { return []time.Time{g.At} }
 func (i Invitation) times() []time.Time       { return []time.Time{i.At, i.NotAfter} }
 func (Admission) times() []time.Time          { return nil }
@@ -230,6 +248,8 @@ func decode(t Type, data []byte) (Body, error) {
 		return decodeAs[PolicyActivation](data)
 	case TypeRoster:
 		return decodeAs[Roster](data)
+	case TypeGrant:
+		return decodeAs[Grant](data)
 	}
 	if !t.changesNode() {
 		return nil, errors.New("unknown type of entry")

@@ -76,6 +76,7 @@ func bodies(t testing.TB) []Body {
 		PolicyApproval{At: now, Digest: node.Digest{1}, Operator: "org-a/ana", Member: "org-a", Note: "note\n"},
 		PolicyActivation{At: now, Digest: node.Digest{1}, Role: "validator"},
 		Roster{At: now, Number: 3, Digest: node.Digest{4}},
+		Grant{At: now, Node: "org-a/validator-1", ConsensusKey: "ed25519:AAAA", Nonce: []byte{1, 2}, Seconds: 300, Serial: 7, Follows: 9},
 		signedAdmission(t, signer, rec, 7),
 	}
 	for _, kind := range []Type{TypeEnrolment, TypeApproval, TypeVerdict, TypeSuspension, TypeResumption, TypeRetirement, TypeQuarantine} {

@@ -12,7 +12,7 @@ import (
 
 // Reading an entry costs memory in proportion to it, whatever is in it.
 func TestFrugal(t *testing.T) {
-	kinds := []Type{TypeGenesis, TypeInvitation, TypeEnrolment, TypeVerdict, TypePolicy, TypePolicyApproval, TypeRoster, TypeAdmission, "unknown"}
+	kinds := []Type{TypeGenesis, TypeInvitation, TypeEnrolment, TypeVerdict, TypePolicy, TypePolicyApproval, TypeRoster, TypeGrant, TypeAdmission, "unknown"}
 	for _, kind := range kinds {
 		head := "quorate/" + string(kind) + "/v1\n"
 		for name, body := range map[string]func(n int) string{

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -70,6 +71,23 @@ func (a *attestation) round(stream pb.AttestationService_AttestServer, session *
 		return err
 	}
 	return stream.Send(&pb.AttestResponse{Step: &pb.AttestResponse_Verdict{Verdict: verdictMessage(outcome)}})
+}
+
+// Grant lets the calling node's TPM release its sealed key, if it is admitted now.
+func (a *attestation) Grant(ctx context.Context, request *pb.GrantRequest) (*pb.GrantResponse, error) {
+	if n := len(request.Nonce); n < binding.MinGrantNonce || n > binding.MaxGrantNonce {
+		return nil, malformed("a nonce of %d bytes, want %d to %d", n, binding.MinGrantNonce, binding.MaxGrantNonce)
+	}
+	if len(request.ConsensusKey) > 128 {
+		return nil, malformed("a consensus key of %d bytes", len(request.ConsensusKey))
+	}
+	grant, err := a.server.service.Grant(ctx, callerOf(ctx).node, verifier.GrantRequest{
+		ConsensusKey: request.ConsensusKey, Nonce: request.Nonce, Valid: time.Duration(request.Seconds) * time.Second,
+	})
+	if err != nil {
+		return nil, a.server.statusOf(err)
+	}
+	return &pb.GrantResponse{Seconds: grant.Seconds, Signature: grant.Signature}, nil
 }
 
 func helloOf(m *pb.AttestRequest) (verifier.Hello, error) {

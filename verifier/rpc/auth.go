@@ -41,6 +41,7 @@ type caller struct {
 // method that is not here is refused for everybody.
 var permitted = map[string][]role{
 	pb.AttestationService_Attest_FullMethodName: {roleAgent},
+	pb.AttestationService_Grant_FullMethodName:  {roleAgent},
 
 	pb.AdmissionService_GetRoster_FullMethodName:    {roleAdmin, roleAuditor, roleGate, roleAgent},
 	pb.AdmissionService_Watch_FullMethodName:        {roleAdmin, roleAuditor, roleGate},

@@ -25,6 +25,7 @@ import (
 // the mutual-TLS listener, and the roles that may call it.
 var allowed = map[string]string{
 	"quorate.v1.AttestationService/Attest":           "agent",
+	"quorate.v1.AttestationService/Grant":            "agent",
 	"quorate.v1.AdmissionService/GetRoster":          "agent gate auditor admin",
 	"quorate.v1.AdmissionService/Watch":              "gate auditor admin",
 	"quorate.v1.AdmissionService/GetAdmission":       "gate auditor admin",

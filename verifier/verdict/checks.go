@@ -24,14 +24,14 @@ type Check struct {
 
 // Checks returns every registered check, sorted by identifier.
 func Checks() []Check {
-	all := slices.Concat(sessionChecks, enrollChecks, evidenceChecks, eventlogChecks, imaChecks, appraiseChecks, nodeChecks)
+	all := slices.Concat(sessionChecks, enrollChecks, evidenceChecks, eventlogChecks, imaChecks, appraiseChecks, nodeChecks, grantChecks)
 	slices.SortFunc(all, func(a, b Check) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
 // Lookup finds a check by identifier.
 func Lookup(id CheckID) (Check, bool) {
-	for _, table := range [][]Check{sessionChecks, enrollChecks, evidenceChecks, eventlogChecks, imaChecks, appraiseChecks, nodeChecks} {
+	for _, table := range [][]Check{sessionChecks, enrollChecks, evidenceChecks, eventlogChecks, imaChecks, appraiseChecks, nodeChecks, grantChecks} {
 		for _, c := range table {
 			if c.ID == id {
 				return c, true

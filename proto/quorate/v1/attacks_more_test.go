@@ -62,6 +62,7 @@ var secretive = map[string]string{
 	"quorate.v1.Challenge.beacon_hash":             "public",
 	"quorate.v1.Verdict.admission":                 "public: it counts only with the node's own key",
 	"quorate.v1.Verdict.admission_proof":           "public",
+	"quorate.v1.GrantResponse.signature":           "made for one key of one TPM and one start of its signer, worthless elsewhere",
 	"quorate.v1.GetAdmissionResponse.admission":    "public: it counts only with the node's own key",
 	"quorate.v1.GetAdmissionResponse.proof":        "public",
 	"quorate.v1.GetRosterResponse.roster":          "public",

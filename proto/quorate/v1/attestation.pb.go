@@ -813,6 +813,121 @@ func (x *Verdict) GetAdmissionProof() []byte {
 	return nil
 }
 
+// GrantRequest asks for one release. Node and ledger are those of the caller's
+// record, never the request's.
+type GrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ConsensusKey  string                 `protobuf:"bytes,1,opt,name=consensus_key,json=consensusKey,proto3" json:"consensus_key,omitempty"` // "ed25519:<base64>", as enrolled
+	Nonce         []byte                 `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`                                   // the TPM's for this policy session, 16 to 64 bytes
+	Seconds       uint32                 `protobuf:"varint,3,opt,name=seconds,proto3" json:"seconds,omitempty"`                              // wanted, counted by the TPM from when it made the nonce; 0: the most
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantRequest) Reset() {
+	*x = GrantRequest{}
+	mi := &file_quorate_v1_attestation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantRequest) ProtoMessage() {}
+
+func (x *GrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_attestation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantRequest.ProtoReflect.Descriptor instead.
+func (*GrantRequest) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_attestation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GrantRequest) GetConsensusKey() string {
+	if x != nil {
+		return x.ConsensusKey
+	}
+	return ""
+}
+
+func (x *GrantRequest) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *GrantRequest) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+// GrantResponse is TPM2_PolicySigned's authorisation.
+type GrantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seconds       uint32                 `protobuf:"varint,1,opt,name=seconds,proto3" json:"seconds,omitempty"`    // granted: the expiration
+	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"` // ASN.1 ECDSA by the verifier's grant key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantResponse) Reset() {
+	*x = GrantResponse{}
+	mi := &file_quorate_v1_attestation_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantResponse) ProtoMessage() {}
+
+func (x *GrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_quorate_v1_attestation_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantResponse.ProtoReflect.Descriptor instead.
+func (*GrantResponse) Descriptor() ([]byte, []int) {
+	return file_quorate_v1_attestation_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GrantResponse) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *GrantResponse) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
 var File_quorate_v1_attestation_proto protoreflect.FileDescriptor
 
 const file_quorate_v1_attestation_proto_rawDesc = "" +
@@ -884,9 +999,17 @@ const file_quorate_v1_attestation_proto_rawDesc = "" +
 	"\bfindings\x18\x03 \x03(\v2\x13.quorate.v1.FindingR\bfindings\x12\x1c\n" +
 	"\tretryable\x18\x04 \x01(\bR\tretryable\x12\x1c\n" +
 	"\tadmission\x18\x05 \x01(\fR\tadmission\x12'\n" +
-	"\x0fadmission_proof\x18\x06 \x01(\fR\x0eadmissionProof2Y\n" +
+	"\x0fadmission_proof\x18\x06 \x01(\fR\x0eadmissionProof\"c\n" +
+	"\fGrantRequest\x12#\n" +
+	"\rconsensus_key\x18\x01 \x01(\tR\fconsensusKey\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12\x18\n" +
+	"\aseconds\x18\x03 \x01(\rR\aseconds\"G\n" +
+	"\rGrantResponse\x12\x18\n" +
+	"\aseconds\x18\x01 \x01(\rR\aseconds\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature2\x97\x01\n" +
 	"\x12AttestationService\x12C\n" +
-	"\x06Attest\x12\x19.quorate.v1.AttestRequest\x1a\x1a.quorate.v1.AttestResponse(\x010\x01B7Z5github.com/quorate/quorate/proto/quorate/v1;quoratev1b\x06proto3"
+	"\x06Attest\x12\x19.quorate.v1.AttestRequest\x1a\x1a.quorate.v1.AttestResponse(\x010\x01\x12<\n" +
+	"\x05Grant\x12\x18.quorate.v1.GrantRequest\x1a\x19.quorate.v1.GrantResponseB7Z5github.com/quorate/quorate/proto/quorate/v1;quoratev1b\x06proto3"
 
 var (
 	file_quorate_v1_attestation_proto_rawDescOnce sync.Once
@@ -900,7 +1023,7 @@ func file_quorate_v1_attestation_proto_rawDescGZIP() []byte {
 	return file_quorate_v1_attestation_proto_rawDescData
 }
 
-var file_quorate_v1_attestation_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_quorate_v1_attestation_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_quorate_v1_attestation_proto_goTypes = []any{
 	(*AttestRequest)(nil),     // 0: quorate.v1.AttestRequest
 	(*AttestResponse)(nil),    // 1: quorate.v1.AttestResponse
@@ -911,22 +1034,26 @@ var file_quorate_v1_attestation_proto_goTypes = []any{
 	(*ImaChunk)(nil),          // 6: quorate.v1.ImaChunk
 	(*Finding)(nil),           // 7: quorate.v1.Finding
 	(*Verdict)(nil),           // 8: quorate.v1.Verdict
+	(*GrantRequest)(nil),      // 9: quorate.v1.GrantRequest
+	(*GrantResponse)(nil),     // 10: quorate.v1.GrantResponse
 }
 var file_quorate_v1_attestation_proto_depIdxs = []int32{
-	2, // 0: quorate.v1.AttestRequest.hello:type_name -> quorate.v1.Hello
-	4, // 1: quorate.v1.AttestRequest.evidence:type_name -> quorate.v1.Evidence
-	6, // 2: quorate.v1.AttestRequest.ima_chunk:type_name -> quorate.v1.ImaChunk
-	3, // 3: quorate.v1.AttestResponse.challenge:type_name -> quorate.v1.Challenge
-	8, // 4: quorate.v1.AttestResponse.verdict:type_name -> quorate.v1.Verdict
-	5, // 5: quorate.v1.Evidence.challenges:type_name -> quorate.v1.AnsweredChallenge
-	7, // 6: quorate.v1.Verdict.findings:type_name -> quorate.v1.Finding
-	0, // 7: quorate.v1.AttestationService.Attest:input_type -> quorate.v1.AttestRequest
-	1, // 8: quorate.v1.AttestationService.Attest:output_type -> quorate.v1.AttestResponse
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	2,  // 0: quorate.v1.AttestRequest.hello:type_name -> quorate.v1.Hello
+	4,  // 1: quorate.v1.AttestRequest.evidence:type_name -> quorate.v1.Evidence
+	6,  // 2: quorate.v1.AttestRequest.ima_chunk:type_name -> quorate.v1.ImaChunk
+	3,  // 3: quorate.v1.AttestResponse.challenge:type_name -> quorate.v1.Challenge
+	8,  // 4: quorate.v1.AttestResponse.verdict:type_name -> quorate.v1.Verdict
+	5,  // 5: quorate.v1.Evidence.challenges:type_name -> quorate.v1.AnsweredChallenge
+	7,  // 6: quorate.v1.Verdict.findings:type_name -> quorate.v1.Finding
+	0,  // 7: quorate.v1.AttestationService.Attest:input_type -> quorate.v1.AttestRequest
+	9,  // 8: quorate.v1.AttestationService.Grant:input_type -> quorate.v1.GrantRequest
+	1,  // 9: quorate.v1.AttestationService.Attest:output_type -> quorate.v1.AttestResponse
+	10, // 10: quorate.v1.AttestationService.Grant:output_type -> quorate.v1.GrantResponse
+	9,  // [9:11] is the sub-list for method output_type
+	7,  // [7:9] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_quorate_v1_attestation_proto_init() }
@@ -949,7 +1076,7 @@ func file_quorate_v1_attestation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_quorate_v1_attestation_proto_rawDesc), len(file_quorate_v1_attestation_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

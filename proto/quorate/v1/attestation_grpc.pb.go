@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	AttestationService_Attest_FullMethodName = "/quorate.v1.AttestationService/Attest"
+	AttestationService_Grant_FullMethodName  = "/quorate.v1.AttestationService/Grant"
 )
 
 // AttestationServiceClient is the client API for AttestationService service.
@@ -32,6 +33,9 @@ type AttestationServiceClient interface {
 	// Attest is the session: the agent says hello, the verifier challenges when
 	// it wants, the agent answers, the verifier tells its verdict.
 	Attest(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttestRequest, AttestResponse], error)
+	// Grant signs that the calling node may have its TPM release its sealed
+	// consensus key once, if this verifier holds the node admitted now.
+	Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*GrantResponse, error)
 }
 
 type attestationServiceClient struct {
@@ -55,6 +59,16 @@ func (c *attestationServiceClient) Attest(ctx context.Context, opts ...grpc.Call
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AttestationService_AttestClient = grpc.BidiStreamingClient[AttestRequest, AttestResponse]
 
+func (c *attestationServiceClient) Grant(ctx context.Context, in *GrantRequest, opts ...grpc.CallOption) (*GrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GrantResponse)
+	err := c.cc.Invoke(ctx, AttestationService_Grant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AttestationServiceServer is the server API for AttestationService service.
 // All implementations must embed UnimplementedAttestationServiceServer
 // for forward compatibility.
@@ -65,6 +79,9 @@ type AttestationServiceServer interface {
 	// Attest is the session: the agent says hello, the verifier challenges when
 	// it wants, the agent answers, the verifier tells its verdict.
 	Attest(grpc.BidiStreamingServer[AttestRequest, AttestResponse]) error
+	// Grant signs that the calling node may have its TPM release its sealed
+	// consensus key once, if this verifier holds the node admitted now.
+	Grant(context.Context, *GrantRequest) (*GrantResponse, error)
 	mustEmbedUnimplementedAttestationServiceServer()
 }
 
@@ -77,6 +94,9 @@ type UnimplementedAttestationServiceServer struct{}
 
 func (UnimplementedAttestationServiceServer) Attest(grpc.BidiStreamingServer[AttestRequest, AttestResponse]) error {
 	return status.Error(codes.Unimplemented, "method Attest not implemented")
+}
+func (UnimplementedAttestationServiceServer) Grant(context.Context, *GrantRequest) (*GrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Grant not implemented")
 }
 func (UnimplementedAttestationServiceServer) mustEmbedUnimplementedAttestationServiceServer() {}
 func (UnimplementedAttestationServiceServer) testEmbeddedByValue()                            {}
@@ -106,13 +126,36 @@ func _AttestationService_Attest_Handler(srv interface{}, stream grpc.ServerStrea
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AttestationService_AttestServer = grpc.BidiStreamingServer[AttestRequest, AttestResponse]
 
+func _AttestationService_Grant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AttestationServiceServer).Grant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AttestationService_Grant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AttestationServiceServer).Grant(ctx, req.(*GrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AttestationService_ServiceDesc is the grpc.ServiceDesc for AttestationService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var AttestationService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "quorate.v1.AttestationService",
 	HandlerType: (*AttestationServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Grant",
+			Handler:    _AttestationService_Grant_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Attest",
