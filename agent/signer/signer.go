@@ -372,11 +372,12 @@ func ReadStatus(cfg agent.Config) (Status, error) {
 		return Status{}, err
 	}
 	defer dir.Close()
+	running := dir.Running() // first: a signer that starts now removes the last one's status
 	var st Status
 	if err := dir.ReadJSON(statusFile, &st); err != nil {
 		return Status{}, fmt.Errorf("signer: %w", err)
 	}
-	st.Running = dir.Running()
+	st.Running = running
 	st.Signing = st.Signing && st.Running
 	return st, nil
 }

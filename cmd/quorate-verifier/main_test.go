@@ -150,7 +150,7 @@ func TestRunAndRebuild(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- root.ExecuteContext(ctx) }()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, "data", "verifier.db")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "data", "journal", "checkpoint")); err == nil {
 			break
 		}
 		if time.Now().After(deadline) {

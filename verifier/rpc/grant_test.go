@@ -105,6 +105,7 @@ func (s *strictSigner) start() (stop func()) {
 			if err := <-done; err != nil {
 				t.Errorf("signer: %v", err)
 			}
+			_ = os.Remove(filepath.Join(signer.Dir(s.cfg), "status.json")) // what is read next is the next one's
 		}
 	}
 	t.Cleanup(stop)
