@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -11,9 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quorate/quorate/agent/launch"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
-func newExec(o *options) *cobra.Command {
+func newExec(o *host.Flags) *cobra.Command {
 	var onLoss, name string
 	var grace time.Duration
 	cmd := &cobra.Command{
@@ -44,24 +45,24 @@ was started, and starts again, waiting, when the admission was lost.`,
   quorate-agent exec --on-loss signal --signal SIGUSR1 -- ./node`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError{errors.New("no command: write it after --, as in quorate-agent exec -- cometbft node")}
+				return program.Wrongf("", "no command: write it after --, as in quorate-agent exec -- cometbft node")
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Member(cmd)
 			if err != nil {
 				return err
 			}
 			number := unix.SignalNum(name)
 			if number == 0 {
-				return usageError{fmt.Errorf("no signal %q; write for example SIGUSR1", name)}
+				return program.Wrongf("", "no signal %q; write for example SIGUSR1", name)
 			}
 			options := launch.Options{Command: args, OnLoss: launch.OnLoss(onLoss), Signal: syscall.Signal(number), Grace: grace}
 			if err := options.Check(); err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
-			err = launch.Run(cmd.Context(), cfg, options, os.Stdin, os.Stdout, os.Stderr, newLogger(cmd.ErrOrStderr(), false))
+			err = launch.Run(cmd.Context(), cfg, options, os.Stdin, os.Stdout, os.Stderr, program.Logger(cmd.ErrOrStderr(), false))
 			return execError(err)
 		},
 	}
@@ -77,9 +78,9 @@ func execError(err error) error {
 	var exit *launch.ExitError
 	switch {
 	case errors.As(err, &exit):
-		return standing{exit.Code}
+		return program.Answered(exit.Code)
 	case errors.Is(err, launch.ErrLost):
-		return standing{exitRefused}
+		return program.Answered(program.Refused)
 	}
 	return err
 }

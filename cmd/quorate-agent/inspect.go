@@ -10,12 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/agent"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // inspectTimeout bounds an inspection; a chip may take long over an RSA key.
 const inspectTimeout = 3 * time.Minute
 
-func newInspect(o *options) *cobra.Command {
+func newInspect(o *host.Flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect",
 		Short: "Print what this host would send, without a verifier",
@@ -26,15 +28,15 @@ is missing is listed with what mends it.
 
 Exit code 0: nothing is missing that every verifier needs. 1: something is.
 3: the TPM does not answer.`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Load(cmd)
 			if err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), inspectTimeout)
 			defer cancel()
-			dev, err := openDevice(ctx, cfg)
+			dev, err := host.OpenTPM(ctx, cfg)
 			if err != nil {
 				return err
 			}
@@ -43,13 +45,13 @@ Exit code 0: nothing is missing that every verifier needs. 1: something is.
 			if err != nil {
 				return err
 			}
-			if o.json {
-				printJSON(cmd.OutOrStdout(), in)
+			if o.JSON {
+				program.PrintJSON(cmd.OutOrStdout(), in)
 			} else {
 				printInspection(cmd.OutOrStdout(), in)
 			}
 			if in.Blocked() {
-				return standing{exitRefused}
+				return program.Answered(program.Refused)
 			}
 			return nil
 		},

@@ -14,6 +14,8 @@ import (
 	"github.com/quorate/quorate/admission"
 	"github.com/quorate/quorate/agent"
 	"github.com/quorate/quorate/agent/possession"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // maxSecretFile bounds a token or key file, in bytes.
@@ -26,7 +28,7 @@ type joinFlags struct {
 	signer       bool
 }
 
-func newJoin(o *options) *cobra.Command {
+func newJoin(o *host.Flags) *cobra.Command {
 	var j joinFlags
 	cmd := &cobra.Command{
 		Use:   "join",
@@ -42,7 +44,7 @@ sent to it. Tokens and the consensus key are used and not stored.`,
   quorate-agent join --token-file - < token.txt
   quorate-agent join --token-file tokens.txt --signer
   quorate-agent join --token-file tokens.txt --consensus-key ~/.cometbft/config/priv_validator_key.json`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return j.run(cmd, o) },
 	}
 	f := cmd.Flags()
@@ -53,34 +55,34 @@ sent to it. Tokens and the consensus key are used and not stored.`,
 	return cmd
 }
 
-func (j *joinFlags) run(cmd *cobra.Command, o *options) error {
-	cfg, err := o.load(cmd)
+func (j *joinFlags) run(cmd *cobra.Command, o *host.Flags) error {
+	cfg, err := o.Member(cmd)
 	if err != nil {
 		return err
 	}
 	given, err := j.given(cmd.InOrStdin())
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
 	consensus, err := readConsensusKey(j.consensusKey)
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
 	if j.signer && consensus != nil {
-		return usageError{errors.New("--signer and --consensus-key are two keys; give one")}
+		return program.Wrongf("", "--signer and --consensus-key are two keys; give one")
 	}
-	dev, err := openDevice(cmd.Context(), cfg)
+	dev, err := host.OpenTPM(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	a, err := agent.New(cfg, dev, newLogger(cmd.ErrOrStderr(), false))
+	a, err := agent.New(cfg, dev, program.Logger(cmd.ErrOrStderr(), false))
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
 	tokens, err := assign(given, a.Consortium())
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
 	options := agent.JoinOptions{Tokens: tokens, ConsensusKey: consensus}
 	if j.signer {
@@ -89,7 +91,7 @@ func (j *joinFlags) run(cmd *cobra.Command, o *options) error {
 		}
 	}
 	results, err := a.Join(cmd.Context(), options)
-	printJoin(cmd.OutOrStdout(), cfg, o.json, results)
+	printJoin(cmd.OutOrStdout(), cfg, o.JSON, results)
 	return err
 }
 
@@ -175,7 +177,7 @@ func printJoin(w io.Writer, cfg agent.Config, asJSON bool, results []agent.Enrol
 		if results == nil {
 			results = []agent.Enrolment{}
 		}
-		printJSON(w, results)
+		program.PrintJSON(w, results)
 		return
 	}
 	for _, r := range results {

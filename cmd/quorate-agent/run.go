@@ -7,9 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/agent"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
-func newRun(o *options) *cobra.Command {
+func newRun(o *host.Flags) *cobra.Command {
 	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -20,20 +22,20 @@ admissions it gets as a bundle in the state directory (admission.bundle), which
 the ledger node shows. Verifiers, network and TPM may come and go meanwhile.
 
 It ends with exit code 0 on SIGINT or SIGTERM.`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Member(cmd)
 			if err != nil {
 				return err
 			}
-			dev, err := openDevice(cmd.Context(), cfg)
+			dev, err := host.OpenTPM(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
 			defer dev.Close()
-			a, err := agent.New(cfg, dev, newLogger(cmd.ErrOrStderr(), verbose))
+			a, err := agent.New(cfg, dev, program.Logger(cmd.ErrOrStderr(), verbose))
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			err = a.Run(cmd.Context())
 			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {

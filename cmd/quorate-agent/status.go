@@ -10,9 +10,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/agent"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
-func newStatus(o *options) *cobra.Command {
+func newStatus(o *host.Flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show what each verifier last decided, why, and until when",
@@ -21,9 +23,9 @@ verifier it shows the session, the last verdict with every finding and its
 remedy, and when the admission ends.
 
 Exit code 0: admitted. 1: refused. 3: not running, or no verdict yet.`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Load(cmd)
 			if err != nil {
 				return err
 			}
@@ -35,8 +37,8 @@ Exit code 0: admitted. 1: refused. 3: not running, or no verdict yet.`,
 				return err
 			}
 			now := time.Now()
-			if o.json {
-				printJSON(cmd.OutOrStdout(), status)
+			if o.JSON {
+				program.PrintJSON(cmd.OutOrStdout(), status)
 			} else {
 				printStatus(cmd.OutOrStdout(), status, now)
 			}
@@ -50,9 +52,9 @@ func standingError(s agent.Standing) error {
 	case agent.Admitted:
 		return nil
 	case agent.Refused:
-		return standing{exitRefused}
+		return program.Answered(program.Refused)
 	}
-	return standing{exitUnknown}
+	return program.Answered(program.Unknown)
 }
 
 func printStatus(w io.Writer, s agent.Status, now time.Time) {

@@ -11,9 +11,11 @@ import (
 	"github.com/quorate/quorate/agent/key"
 	"github.com/quorate/quorate/agent/seal"
 	"github.com/quorate/quorate/agent/signer"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
-func newSignerPredict(o *options) *cobra.Command {
+func newSignerPredict(o *host.Flags) *cobra.Command {
 	var pcrs string
 	cmd := &cobra.Command{
 		Use:   "predict",
@@ -26,17 +28,17 @@ Whoever approves must know the host to be good: a quote that a verifier admitted
 is what tells.`,
 		Example: `  quorate-agent signer predict > state.json
   quorate-agent signer predict --pcrs 0,2,4,7,11 > state.json`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Load(cmd)
 			if err != nil {
 				return err
 			}
 			list, err := pcrList(pcrs)
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
-			dev, err := openDevice(cmd.Context(), cfg)
+			dev, err := host.OpenTPM(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -60,7 +62,7 @@ is what tells.`,
 	return cmd
 }
 
-func newSignerApprove(o *options) *cobra.Command {
+func newSignerApprove(o *host.Flags) *cobra.Command {
 	var private string
 	cmd := &cobra.Command{
 		Use:   "approve FILE",
@@ -70,23 +72,23 @@ consortium's ledger, and prints the approval. It needs the consortium file and t
 authority's key, and no TPM. Approvals do not end: to take one back, remove it on
 the hosts and let the verifiers' policy refuse the state.`,
 		Example: `  quorate-agent signer approve --consortium consortium.yaml --key authority.pem state.json > approval.json`,
-		Args:    oneArg,
+		Args:    program.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Load(cmd)
 			if err != nil {
 				return err
 			}
 			authority, err := readPrivatePEM(private)
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			consortium, err := agent.ReadConsortium(cfg)
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			data, err := readSmall(args[0], cmd.InOrStdin())
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			state, err := seal.ParseState(data)
 			if err != nil {
@@ -104,7 +106,7 @@ the hosts and let the verifiers' policy refuse the state.`,
 	return cmd
 }
 
-func newSignerGrant(*options) *cobra.Command {
+func newSignerGrant(*host.Flags) *cobra.Command {
 	var private string
 	var valid time.Duration
 	cmd := &cobra.Command{
@@ -120,15 +122,15 @@ signer's directory to where the grantor's key is, run this, copy the answer back
 and have it accepted. Or reboot the host, which needs nobody's word.`,
 		Example: `  quorate-agent signer grant --key grantor.pem grant-request.json > grant.json
   quorate-agent signer accept grant.json      on the host`,
-		Args: oneArg,
+		Args: program.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			grantor, err := readPrivatePEM(private)
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			data, err := readSmall(args[0], cmd.InOrStdin())
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			request, err := seal.ParseRequest(data)
 			if err != nil {
@@ -148,7 +150,7 @@ and have it accepted. Or reboot the host, which needs nobody's word.`,
 	return cmd
 }
 
-func newSignerAccept(o *options) *cobra.Command {
+func newSignerAccept(o *host.Flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "accept FILE",
 		Short: "Take an approval or a grant to this host's signer",
@@ -157,22 +159,22 @@ while it runs. Several approvals may stand side by side, so the one for a coming
 update can be accepted before the update.`,
 		Example: `  quorate-agent signer accept approval.json
   quorate-agent signer accept - < grant.json`,
-		Args: oneArg,
+		Args: program.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Load(cmd)
 			if err != nil {
 				return err
 			}
 			data, err := readSmall(args[0], cmd.InOrStdin())
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			kind, err := signer.Accept(cfg, data)
 			if err != nil {
 				return err
 			}
-			if o.json {
-				printJSON(cmd.OutOrStdout(), map[string]string{"accepted": kind})
+			if o.JSON {
+				program.PrintJSON(cmd.OutOrStdout(), map[string]string{"accepted": kind})
 				return nil
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), strings.ToUpper(kind[:1])+kind[1:]+" accepted.")

@@ -19,6 +19,8 @@ import (
 	"github.com/quorate/quorate/agent/device"
 	"github.com/quorate/quorate/agent/seal"
 	"github.com/quorate/quorate/agent/signer"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // conditions are the flags of commands that seal a key.
@@ -99,7 +101,7 @@ func verifierGrantor(cfg agent.Config, name string) (seal.PublicKey, error) {
 	return seal.PublicKey(v.GrantKey), nil
 }
 
-func newSignerCreate(o *options) *cobra.Command {
+func newSignerCreate(o *host.Flags) *cobra.Command {
 	var c conditions
 	cmd := &cobra.Command{
 		Use:   "create",
@@ -119,9 +121,9 @@ verifiers grant to hosts that joined, and the first start is before that.`,
 		Example: `  quorate-agent signer create --authority authority.pub.pem --grantor verifier:a.verifier.example-net
   quorate-agent signer create --authority authority.pub.pem --strict --grantor verifier:a.verifier.example-net \
     --grantor verifier:b.verifier.example-net --grantor grantor.pub.pem`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
+			return seals(o, cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
 				return signer.Create(ctx, cfg, dev, c)
 			})
 		},
@@ -130,7 +132,7 @@ verifiers grant to hosts that joined, and the first start is before that.`,
 	return cmd
 }
 
-func newSignerImport(o *options) *cobra.Command {
+func newSignerImport(o *host.Flags) *cobra.Command {
 	var c conditions
 	var key, state string
 	cmd := &cobra.Command{
@@ -141,21 +143,21 @@ signing state. Stop the node first. Afterwards destroy every copy of the key fil
 backups too: the TPM can vouch for its own copy only.`,
 		Example: `  quorate-agent signer import --authority authority.pub.pem \
     --key ~/.cometbft/config/priv_validator_key.json --state ~/.cometbft/data/priv_validator_state.json`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			file, err := readFile("--key", key)
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
 			private, err := signer.ParseKeyFile(file)
 			if err != nil {
-				return usageError{fmt.Errorf("%s: %w", key, err)}
+				return program.Wrongf("", "%s: %w", key, err)
 			}
 			data, err := readFile("--state", state)
 			if err != nil {
-				return usageError{err}
+				return program.Wrong(err, "")
 			}
-			return o.seals(cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
+			return seals(o, cmd, c, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
 				return signer.Import(ctx, cfg, dev, c, private, data)
 			})
 		},
@@ -167,16 +169,16 @@ backups too: the TPM can vouch for its own copy only.`,
 }
 
 // seals runs a command that makes a sealed key, and prints its public half.
-func (o *options) seals(cmd *cobra.Command, c conditions, fn func(context.Context, agent.Config, *device.Device, signer.Conditions) (*seal.Key, *seal.Recovery, error)) error {
-	cfg, err := o.load(cmd)
+func seals(o *host.Flags, cmd *cobra.Command, c conditions, fn func(context.Context, agent.Config, *device.Device, signer.Conditions) (*seal.Key, *seal.Recovery, error)) error {
+	cfg, err := o.Load(cmd)
 	if err != nil {
 		return err
 	}
 	chosen, err := c.read(cfg)
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
-	dev, err := openDevice(cmd.Context(), cfg)
+	dev, err := host.OpenTPM(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
@@ -188,8 +190,8 @@ func (o *options) seals(cmd *cobra.Command, c conditions, fn func(context.Contex
 	if err != nil {
 		return err
 	}
-	if o.json {
-		printJSON(cmd.OutOrStdout(), key.Terms)
+	if o.JSON {
+		program.PrintJSON(cmd.OutOrStdout(), key.Terms)
 		return nil
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "sealed for %s on %s\npublic key: %s\n", key.Terms.Node, key.Terms.Ledger, key.Terms.PublicKey)
@@ -197,21 +199,21 @@ func (o *options) seals(cmd *cobra.Command, c conditions, fn func(context.Contex
 	return nil
 }
 
-func newSignerKeygen(o *options) *cobra.Command {
+func newSignerKeygen(o *host.Flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "keygen FILE",
 		Short: "Make an authority's or grantor's key",
 		Long: `keygen makes a P-256 key, writes it to FILE and its public half to FILE with
 .pub.pem in place of .pem. Keep FILE off the hosts: who has it can approve any state.`,
 		Example: `  quorate-agent signer keygen authority.pem`,
-		Args:    oneArg,
+		Args:    program.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			public := strings.TrimSuffix(args[0], ".pem") + ".pub.pem"
 			if err := writeKeyPair(args[0], public); err != nil {
 				return err
 			}
-			if o.json {
-				printJSON(cmd.OutOrStdout(), map[string]string{"private": args[0], "public": public})
+			if o.JSON {
+				program.PrintJSON(cmd.OutOrStdout(), map[string]string{"private": args[0], "public": public})
 				return nil
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "private key: %s\npublic key:  %s\n", args[0], public)

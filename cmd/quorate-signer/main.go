@@ -7,26 +7,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"github.com/quorate/quorate/agent"
-	"github.com/quorate/quorate/agent/device"
 	"github.com/quorate/quorate/agent/seal"
-)
-
-// Exit codes, the same for every command.
-const (
-	exitGood    = 0
-	exitRefused = 1 // a check said no
-	exitUsage   = 2 // wrong flags, arguments or configuration
-	exitUnknown = 3 // could not tell: no TPM, no network, not running
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
@@ -35,97 +25,25 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newRoot()
+	flags := &host.Flags{}
+	root := newRoot(flags)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitGood
-	}
-	if said := (standing{}); !errors.As(err, &said) {
-		fmt.Fprintln(stderr, "quorate-signer:", err)
-	}
-	return exitCode(err)
+	return program.Report(stderr, "quorate-signer", flags.JSON, root.ExecuteContext(ctx), classify)
 }
 
-// usageError is a mistake in what the person wrote.
-type usageError struct{ error }
-
-func (u usageError) Unwrap() error { return u.error }
-
-// standing ends a command whose output already says why.
-type standing struct{ code int }
-
-func (s standing) Error() string { return fmt.Sprintf("exit code %d", s.code) }
-
-func exitCode(err error) int {
-	var said standing
-	var usage usageError
-	var sealed *seal.Refusal
-	switch {
-	case errors.As(err, &said):
-		return said.code
-	case errors.As(err, &usage):
-		return exitUsage
-	case errors.As(err, &sealed):
-		return exitRefused
+// classify tells a no of the seal from no answer.
+func classify(err error) program.Failure {
+	if no := (*seal.Refusal)(nil); errors.As(err, &no) {
+		return program.Failure{Err: err, Code: program.Refused}
 	}
-	return exitUnknown
+	return program.Failure{Err: err, Code: program.Unknown}
 }
 
-// options are the flags that every command has.
-type options struct {
-	config string
-	json   bool
-	over   agent.Config // non-empty fields override the file
-}
-
-func newRoot() *cobra.Command {
-	o := &options{}
+func newRoot(o *host.Flags) *cobra.Command {
 	root := newSigner(o)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	f := root.PersistentFlags()
-	f.StringVar(&o.config, "config", agent.DefaultConfigPath, "configuration file (YAML)")
-	f.BoolVar(&o.json, "json", false, "print JSON")
-	f.StringVar(&o.over.Node, "node", "", "override node: this host's id, member/name")
-	f.StringVar(&o.over.Consortium, "consortium", "", "override consortium: path of the consortium file")
-	f.StringVar(&o.over.StateDir, "state-dir", "", "override stateDir: directory for public state")
-	f.StringVar(&o.over.Device, "device", "", "override device: /dev/tpmrm0, swtpm:/path/of/socket or swtpm:host:port")
-	f.StringVar(&o.over.TPMClass, "tpm-class", "", "override tpmClass: discrete, firmware or virtual")
-	f.StringVar(&o.over.BootLog, "boot-log", "", "override bootLog: binary TCG event log")
-	f.StringVar(&o.over.IMAList, "ima-list", "", "override imaList: binary IMA list")
-	f.StringVar(&o.over.BootID, "boot-id", "", "override bootId: file with the kernel's id of this boot")
-	root.CompletionOptions.DisableDefaultCmd = true
+	o.Add(root)
 	return root
-}
-
-// load reads the configuration. The default file may be absent when flags say
-// enough.
-func (o *options) load(cmd *cobra.Command) (agent.Config, error) {
-	cfg, err := agent.LoadConfig(o.config)
-	if errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("config") {
-		cfg, err = agent.DefaultConfig(), nil
-	}
-	if err != nil {
-		return cfg, usageError{err}
-	}
-	cfg, err = cfg.Override(o.over)
-	if err != nil {
-		return cfg, usageError{err}
-	}
-	return cfg, nil
-}
-
-// openDevice opens the TPM and says what to look at when that fails.
-func openDevice(ctx context.Context, cfg agent.Config) (*device.Device, error) {
-	dev, err := device.Open(ctx, cfg.Device)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w\nIs a TPM 2.0 enabled in firmware setup, and its kernel driver loaded?", err)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w\nRun as root, or as a member of the group that owns the device (often tss)", err)
-	}
-	return dev, err
 }

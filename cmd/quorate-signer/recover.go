@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 	"github.com/quorate/quorate/agent/device"
 	"github.com/quorate/quorate/agent/seal"
 	"github.com/quorate/quorate/agent/signer"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
 // maxRosterFile bounds a roster's file.
@@ -26,7 +27,7 @@ type recoverFlags struct {
 	first         int64
 }
 
-func newSignerRecover(o *options) *cobra.Command {
+func newSignerRecover(o *host.Flags) *cobra.Command {
 	var r recoverFlags
 	cmd := &cobra.Command{
 		Use:   "recover",
@@ -50,7 +51,7 @@ without it the longest possible is assumed. The recovery key's private half shou
 leave its safe for this command alone.`,
 		Example: `  quorate-agent signer recover --file recovery.json --key recovery.pem --authority authority.pub.pem \
     --roster a.roster --roster b.roster --longest 1h --first-height 181000`,
-		Args: noArgs,
+		Args: program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd, o) },
 	}
 	r.flags(cmd)
@@ -63,14 +64,14 @@ leave its safe for this command alone.`,
 	return cmd
 }
 
-func (r *recoverFlags) run(cmd *cobra.Command, o *options) error {
+func (r *recoverFlags) run(cmd *cobra.Command, o *host.Flags) error {
 	data, err := readFile("--file", r.file)
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
 	private, err := readPrivatePEM(r.private)
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
 	recovery, err := seal.ParseRecovery(data)
 	if err != nil {
@@ -80,16 +81,16 @@ func (r *recoverFlags) run(cmd *cobra.Command, o *options) error {
 	for _, path := range r.rosters {
 		roster, err := readAtMost(path, maxRosterFile)
 		if err != nil {
-			return usageError{err}
+			return program.Wrong(err, "")
 		}
 		proof.Rosters = append(proof.Rosters, roster)
 	}
-	return o.seals(cmd, r.conditions, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
+	return seals(o, cmd, r.conditions, func(ctx context.Context, cfg agent.Config, dev *device.Device, c signer.Conditions) (*seal.Key, *seal.Recovery, error) {
 		return signer.Recover(ctx, cfg, dev, c, recovery, private, proof, time.Now())
 	})
 }
 
-func newSignerRotate(o *options) *cobra.Command {
+func newSignerRotate(o *host.Flags) *cobra.Command {
 	var c conditions
 	cmd := &cobra.Command{
 		Use:   "rotate",
@@ -99,16 +100,16 @@ directory. Stop the signer first. To verifiers and ledger the new key is another
 validator: retire the old node, join with --signer under a new node id, and have the
 ledger move the power.`,
 		Example: `  quorate-agent signer rotate --authority authority.pub.pem`,
-		Args:    noArgs,
+		Args:    program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.seals(cmd, c, signer.Rotate)
+			return seals(o, cmd, c, signer.Rotate)
 		},
 	}
 	c.flags(cmd)
 	return cmd
 }
 
-func newSignerRaise(o *options) *cobra.Command {
+func newSignerRaise(o *host.Flags) *cobra.Command {
 	var first int64
 	cmd := &cobra.Command{
 		Use:   "raise",
@@ -118,16 +119,16 @@ state is older than what the TPM counted, and the newest is lost. With it you vo
 that the key has signed nothing at that height or above: take one that the chain
 has yet to reach. It never lowers what the state has. Stop the signer first.`,
 		Example: `  quorate-agent signer raise --first-height 181000`,
-		Args:    noArgs,
+		Args:    program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if first < 1 {
-				return usageError{errors.New("--first-height is not set: a height that the chain has yet to reach")}
+				return program.Wrongf("", "--first-height is not set: a height that the chain has yet to reach")
 			}
-			cfg, err := o.load(cmd)
+			cfg, err := o.Load(cmd)
 			if err != nil {
 				return err
 			}
-			dev, err := openDevice(cmd.Context(), cfg)
+			dev, err := host.OpenTPM(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -135,8 +136,8 @@ has yet to reach. It never lowers what the state has. Stop the signer first.`,
 			if err := signer.Raise(cmd.Context(), cfg, dev, first); err != nil {
 				return err
 			}
-			if o.json {
-				printJSON(cmd.OutOrStdout(), map[string]int64{"firstHeight": first})
+			if o.JSON {
+				program.PrintJSON(cmd.OutOrStdout(), map[string]int64{"firstHeight": first})
 				return nil
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "The key signs from height %d on.\n", first)

@@ -13,9 +13,11 @@ import (
 	"github.com/quorate/quorate/agent"
 	"github.com/quorate/quorate/agent/seal"
 	"github.com/quorate/quorate/agent/signer"
+	"github.com/quorate/quorate/cmd/internal/host"
+	"github.com/quorate/quorate/cmd/internal/program"
 )
 
-func newSigner(o *options) *cobra.Command {
+func newSigner(o *host.Flags) *cobra.Command {
 	var over agent.SignerConfig
 	cmd := &cobra.Command{
 		Use: "quorate-signer",
@@ -46,7 +48,7 @@ A second start in one boot needs a grant or a reboot: see signer grant --help.
 Exit codes: 0 good, 1 refused, 2 wrong usage, 3 could not tell.`,
 		Example: `  quorate-agent signer --address unix:///run/cometbft/signer.sock --caller cometbft
   quorate-agent signer --address tcp://10.0.0.5:26659 --caller 5f1b0f0d2c8e6d7f00c4a9b3e2d1c0ffee123456`,
-		Args:          noArgs,
+		Args:          program.Exactly(0),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runSigner(cmd, o, over) },
 		Version:       agent.Version,
 		SilenceUsage:  true,
@@ -60,8 +62,8 @@ Exit codes: 0 good, 1 refused, 2 wrong usage, 3 could not tell.`,
 	return cmd
 }
 
-func runSigner(cmd *cobra.Command, o *options, over agent.SignerConfig) error {
-	cfg, err := o.load(cmd)
+func runSigner(cmd *cobra.Command, o *host.Flags, over agent.SignerConfig) error {
+	cfg, err := o.Load(cmd)
 	if err != nil {
 		return err
 	}
@@ -72,23 +74,23 @@ func runSigner(cmd *cobra.Command, o *options, over agent.SignerConfig) error {
 	if len(over.Callers) > 0 {
 		link.Callers = over.Callers
 	}
-	log := newLogger(cmd.ErrOrStderr(), false)
+	log := program.Logger(cmd.ErrOrStderr(), false)
 	if err := seal.LockProcess(); err != nil {
 		log.Warn("memory may be swapped out", "error", err)
 	}
-	dev, err := openDevice(cmd.Context(), cfg)
+	dev, err := host.OpenTPM(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
 	s, err := signer.New(cfg, link, dev, log)
 	if err != nil {
-		return usageError{err}
+		return program.Wrong(err, "")
 	}
 	return s.Run(cmd.Context())
 }
 
-func newSignerStatus(o *options) *cobra.Command {
+func newSignerStatus(o *host.Flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Show the key, and whether it signs or why not",
@@ -96,9 +98,9 @@ func newSignerStatus(o *options) *cobra.Command {
 
 Exit code 0: signing. 1: refusing. 3: not running.`,
 		Example: `  quorate-agent signer status --json`,
-		Args:    noArgs,
+		Args:    program.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load(cmd)
+			cfg, err := o.Load(cmd)
 			if err != nil {
 				return err
 			}
@@ -106,8 +108,8 @@ Exit code 0: signing. 1: refusing. 3: not running.`,
 			if err != nil {
 				return err
 			}
-			if o.json {
-				printJSON(cmd.OutOrStdout(), st)
+			if o.JSON {
+				program.PrintJSON(cmd.OutOrStdout(), st)
 			} else {
 				printSigner(cmd.OutOrStdout(), st)
 			}
@@ -115,9 +117,9 @@ Exit code 0: signing. 1: refusing. 3: not running.`,
 			case st.Signing:
 				return nil
 			case st.Running && st.Refusal != nil:
-				return standing{exitRefused}
+				return program.Answered(program.Refused)
 			}
-			return standing{exitUnknown}
+			return program.Answered(program.Unknown)
 		},
 	}
 }
