@@ -13,9 +13,9 @@ import (
 
 // Limits of blocks.
 const (
-	MaxTx         = admission.MaxBundle // bytes of one transaction
-	MaxTxs        = 64                  // transactions in one block
-	MaxTotalPower = math.MaxInt64 / 8   // of a set, as consensus allows
+	MaxTx         = 1000 << 10        // bytes of one transaction: CometBFT's mempool takes 1 MiB unless told otherwise
+	MaxTxs        = 64                // transactions in one block
+	MaxTotalPower = math.MaxInt64 / 8 // of a set, as consensus allows
 )
 
 // Block is what one block brings.

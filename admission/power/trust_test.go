@@ -48,6 +48,28 @@ func TestRostersTakePowerAway(t *testing.T) {
 	w.want(10, 10, 10, 10, 10)
 }
 
+// The roster of a verifier with thousands of nodes fits into a transaction.
+func TestLargeRoster(t *testing.T) {
+	w := newWorld(t, setup{})
+	var listed []admission.Listed
+	for i := range 3000 {
+		listed = append(listed, admission.Listed{
+			Node: fmt.Sprintf("org-a/observer-%04d", i), Role: "observer", Serial: uint64(i + 1),
+			NotAfter: w.now.Add(time.Hour), Host: fmt.Sprintf("%064x", i+1), NodeKey: admission.Digest{1, byte(i), byte(i >> 8)},
+		})
+	}
+	for _, member := range []string{"org-a", "org-b", "org-c", "org-d", "org-e", "org-f"} {
+		tx, err := w.Roster(member, w.now, listed, []admission.Barred{{
+			Node: w.node(3).ID, State: admission.StateSuspended, Since: w.now, Check: "runtime.ima-unlisted", Reason: "a program",
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.accept(tx)
+	}
+	w.want(10, 10, 10, 0)
+}
+
 // Rosters that bar everybody do not stop the chain: a policy mistake freezes the
 // set.
 func TestA173_MassExpulsionFreezes(t *testing.T) {
