@@ -3,10 +3,8 @@ package admission_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,9 +12,8 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/admission"
+	"github.com/quorate/quorate/simulator/account"
 )
-
-var update = flag.Bool("update", false, "write testdata/account.txt again; read the difference before keeping it")
 
 // told writes what is said, one line for all damages in a row that are refused
 // in the same words.
@@ -321,23 +318,5 @@ func TestAccount(t *testing.T) {
 	tellRosterFields(w, n)
 	tellConsortium(w, n, file)
 	tellBundles(w, twoOfTwo(t))
-	const path = "testdata/account.txt"
-	if *update {
-		if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Fatalf("line %d\n got %s\nwant %s", i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%d lines, want %d", len(got), len(wanted))
-	}
+	account.Hold(t, "testdata/account.txt", out.Bytes())
 }

@@ -4,46 +4,20 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/simulator/account"
 	"github.com/quorate/quorate/simulator/bootlog"
 	"github.com/quorate/quorate/verifier/eventlog"
 	"github.com/quorate/quorate/verifier/evidence"
 	"github.com/quorate/quorate/verifier/policy"
 	"github.com/quorate/quorate/verifier/verdict"
 )
-
-var update = flag.Bool("update", false, "write the accounts in testdata again; read the difference before keeping it")
-
-// golden holds text against a file that was read by a person.
-func golden(t *testing.T, path string, text []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(string(text), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Fatalf("%s, line %d\n got %s\nwant %s", path, i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%s: %d lines, want %d", path, len(got), len(wanted))
-	}
-}
 
 // tell writes all that is said about an appraisal, and what is remembered of it.
 func tell(out io.Writer, name string, set *policy.Set, h *host, prev History) {
@@ -242,7 +216,7 @@ func TestAccount(t *testing.T) {
 		tell(&out, "learned, "+name, sets["learned"], hosts["as learned"], prev)
 		tell(&out, "the TPM warns, "+name, sets["the TPM warns"], hosts["as learned"], prev)
 	}
-	golden(t, "testdata/account.txt", out.Bytes())
+	account.Hold(t, "testdata/account.txt", out.Bytes())
 }
 
 func keysOf[V any](m map[string]V) []string {
@@ -314,7 +288,7 @@ func TestFactsAccount(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "testdata/facts.txt", out.Bytes())
+	account.Hold(t, "testdata/facts.txt", out.Bytes())
 }
 
 // A register that a policy wants and nobody quoted is no register that matches.

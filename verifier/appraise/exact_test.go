@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/simulator/account"
 	"github.com/quorate/quorate/simulator/bootlog"
 	"github.com/quorate/quorate/verifier/eventlog"
 	"github.com/quorate/quorate/verifier/evidence"
@@ -64,7 +65,7 @@ func TestRuleFactsAccount(t *testing.T) {
 		}
 		fmt.Fprintf(&out, "== read are images and %s\n%s\n", field, some)
 	}
-	golden(t, "testdata/rulefacts.txt", out.Bytes())
+	account.Hold(t, "testdata/rulefacts.txt", out.Bytes())
 }
 
 // TestLessonAccount holds what is learned from hosts, and why nothing is.
@@ -134,7 +135,7 @@ func TestLessonAccount(t *testing.T) {
 	odd.log.Events = slices.Insert(odd.log.Events, len(odd.log.Events)-2, bootlog.Event{PCR: 12, Type: bootlog.EvIPL, Digest: [32]byte{5}, Data: []byte("odd")})
 	odd.relist()
 	tellLesson("an event of no known kind", line, sample(odd))
-	golden(t, "testdata/lessons.txt", out.Bytes())
+	account.Hold(t, "testdata/lessons.txt", out.Bytes())
 }
 
 // What a sample does not have, the policy does not mention.

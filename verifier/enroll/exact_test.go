@@ -14,22 +14,19 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/big"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/quorate/quorate/proto/binding"
+	"github.com/quorate/quorate/simulator/account"
 	"github.com/quorate/quorate/simulator/papertpm"
 	"github.com/quorate/quorate/simulator/vendorca"
 	"github.com/quorate/quorate/verifier/verdict"
 )
-
-var update = flag.Bool("update", false, "write testdata/account.txt again; read the difference before keeping it")
 
 // tell writes one refusal in full, long values cut.
 func tell(out io.Writer, name string, err error) {
@@ -90,25 +87,7 @@ func TestAccount(t *testing.T) {
 		}
 	})
 	tellNames(&out)
-	const path = "testdata/account.txt"
-	if *update {
-		if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Fatalf("line %d\n got %s\nwant %s", i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%d lines, want %d", len(got), len(wanted))
-	}
+	account.Hold(t, "testdata/account.txt", out.Bytes())
 }
 
 // der is one DER element.

@@ -5,44 +5,18 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	flags "flag"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/quorate/quorate/simulator/account"
 	"github.com/quorate/quorate/simulator/bootlog"
 	"github.com/quorate/quorate/verifier/verdict"
 )
-
-var update = flags.Bool("update", false, "write the accounts in testdata again; read the difference before keeping it")
-
-// golden holds text against a file that was read by a person.
-func golden(t *testing.T, path string, text []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(string(text), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Fatalf("%s, line %d\n got %s\nwant %s", path, i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%s: %d lines, want %d", path, len(got), len(wanted))
-	}
-}
 
 // told writes what is said, one line for all changes in a row of which the same
 // is said.
@@ -192,7 +166,7 @@ func TestFactsAccount(t *testing.T) {
 		fmt.Fprintf(&out, "== %s\n", name)
 		tellFacts(&out, f)
 	}
-	golden(t, "testdata/facts.txt", out.Bytes())
+	account.Hold(t, "testdata/facts.txt", out.Bytes())
 }
 
 // TestBytesAccount holds what is said of a short log that is cut at any byte, and
@@ -264,7 +238,7 @@ func TestBytesAccount(t *testing.T) {
 		}
 	}
 	w.flush()
-	golden(t, "testdata/bytes.txt", out.Bytes())
+	account.Hold(t, "testdata/bytes.txt", out.Bytes())
 }
 
 // TestEventsAccount holds what is made of each event of a boot in another PCR, of
@@ -333,7 +307,7 @@ func TestEventsAccount(t *testing.T) {
 		}
 	}
 	w.flush()
-	golden(t, "testdata/events.txt", out.Bytes())
+	account.Hold(t, "testdata/events.txt", out.Bytes())
 }
 
 // TestDataAccount holds what is made of each byte of each event's data, changed
@@ -394,7 +368,7 @@ func TestDataAccount(t *testing.T) {
 		}
 	}
 	w.flush()
-	golden(t, "testdata/data.txt", out.Bytes())
+	account.Hold(t, "testdata/data.txt", out.Bytes())
 }
 
 // TestDifferencesAccount holds the words about what differs between logs, and
@@ -444,5 +418,5 @@ func TestDifferencesAccount(t *testing.T) {
 			fmt.Fprintf(&out, "%s in PCR %d: %s, %s\n", kind, pcr, Describe(Event{PCR: pcr, Type: kind, Data: []byte("grub_cmd: ls\x00")}), Describe(Event{PCR: pcr, Type: kind, Data: binary.LittleEndian.AppendUint32(nil, tagInitrd)}))
 		}
 	}
-	golden(t, "testdata/differences.txt", out.Bytes())
+	account.Hold(t, "testdata/differences.txt", out.Bytes())
 }

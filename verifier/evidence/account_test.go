@@ -5,11 +5,9 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,12 +15,11 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"github.com/quorate/quorate/proto/binding"
+	"github.com/quorate/quorate/simulator/account"
 	"github.com/quorate/quorate/simulator/papertpm"
 	"github.com/quorate/quorate/verifier/evidence"
 	"github.com/quorate/quorate/verifier/verdict"
 )
-
-var update = flag.Bool("update", false, "write testdata/account.txt again; read the difference before keeping it")
 
 // told writes what is said, one line for all damages in a row that are refused
 // in the same words.
@@ -112,25 +109,7 @@ func TestAccount(t *testing.T) {
 	}
 	tellEvidence(w, t)
 	w.flush()
-	const path = "testdata/account.txt"
-	if *update {
-		if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Fatalf("line %d\n got %s\nwant %s", i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%d lines, want %d", len(got), len(wanted))
-	}
+	account.Hold(t, "testdata/account.txt", out.Bytes())
 }
 
 // tellEvidence accounts for evidence whose parts do not fit, and for what the

@@ -5,19 +5,16 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"iter"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/quorate/quorate/simulator/account"
 	"github.com/quorate/quorate/verifier/ima"
 	"github.com/quorate/quorate/verifier/verdict"
 )
-
-var update = flag.Bool("update", false, "write testdata/account.txt again; read the difference before keeping it")
 
 // TestAccount holds every field of what is read, and every refusal with its
 // words, against an account that was read by a person.
@@ -37,25 +34,7 @@ func TestAccount(t *testing.T) {
 			fmt.Fprintf(&out, "  read without a quote: %v\n", readErr)
 		}
 	}
-	const path = "testdata/account.txt"
-	if *update {
-		if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Errorf("line %d\n got %s\nwant %s", i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%d lines, want %d", len(got), len(wanted))
-	}
+	account.Hold(t, "testdata/account.txt", out.Bytes())
 }
 
 func tellRefusal(out *bytes.Buffer, err error) {
@@ -72,15 +51,15 @@ func tellEntry(out *bytes.Buffer, e ima.Entry) {
 		e.Index, e.Offset, e.Kind, e.Template, e.DigestText(), e.Path, len(e.Signature), e.Buffer, len(e.Data))
 }
 
-type account struct {
+type counted struct {
 	name string
 	list *list
 }
 
 // cases are lists whose PCR 10 fits them, each with one oddity.
-func cases() []account {
+func cases() []counted {
 	aggregate := ima.BootAggregate(bootPCRs)
-	all := []account{
+	all := []counted{
 		{"no entry", new(list)},
 		{"only a boot_aggregate", newList()},
 		{"files", newList().file("/bin/a").add("ima-sig", content("b"), path("/bin/b"), nil).file("/bin/c")},
@@ -99,34 +78,34 @@ func cases() []account {
 	}
 	for _, n := range []int{63, 64, 65} {
 		all = append(all,
-			account{fmt.Sprintf("a template of %d letters", n), newList().add(strings.Repeat("t", n), content("f"), path("/f"))},
-			account{fmt.Sprintf("a digest algorithm of %d letters", n), newList().add("ima-ng", digest(strings.Repeat("a", n), make([]byte, 32)), path("/f"))})
+			counted{fmt.Sprintf("a template of %d letters", n), newList().add(strings.Repeat("t", n), content("f"), path("/f"))},
+			counted{fmt.Sprintf("a digest algorithm of %d letters", n), newList().add("ima-ng", digest(strings.Repeat("a", n), make([]byte, 32)), path("/f"))})
 	}
 	for _, alg := range []string{"sha1", "sha256", "sha384", "sha512", "md5", ""} {
 		for _, n := range []int{0, 19, 20, 21, 31, 32, 33, 47, 48, 49, 63, 64, 65} {
 			d := digest(alg, make([]byte, n))
 			all = append(all,
-				account{fmt.Sprintf("%d bytes of %q", n, alg), newList().add("ima-sig", d, path("/f"), nil)},
-				account{fmt.Sprintf("%d bytes of %q, violated", n, alg), newList().violation("ima-sig", d, path("/f"), nil)},
-				account{fmt.Sprintf("%d bytes of %q under a signature", n, alg), newList().add("ima-modsig", content("m"), path("/m"), nil, d, []byte("s"))})
+				counted{fmt.Sprintf("%d bytes of %q", n, alg), newList().add("ima-sig", d, path("/f"), nil)},
+				counted{fmt.Sprintf("%d bytes of %q, violated", n, alg), newList().violation("ima-sig", d, path("/f"), nil)},
+				counted{fmt.Sprintf("%d bytes of %q under a signature", n, alg), newList().add("ima-modsig", content("m"), path("/m"), nil, d, []byte("s"))})
 		}
 	}
 	for _, d := range [][]byte{nil, {0}, {0, 0}, []byte("sha1"), []byte("sha1:"), []byte("sha1:\x00"), []byte(":\x00"), []byte("sha1:x12345678901234567890")} {
 		for _, sig := range []string{"", "s"} {
-			all = append(all, account{fmt.Sprintf("digest %q, appended %q", d, sig), newList().add("ima-modsig", content("m"), path("/m"), nil, d, []byte(sig))})
+			all = append(all, counted{fmt.Sprintf("digest %q, appended %q", d, sig), newList().add("ima-modsig", content("m"), path("/m"), nil, d, []byte(sig))})
 		}
 	}
 	for _, n := range []int{0, 1, 2} {
-		all = append(all, account{fmt.Sprintf("a signature of %d bytes", n), newList().add("ima-sig", content("f"), path("/f"), signatureV2(n))})
+		all = append(all, counted{fmt.Sprintf("a signature of %d bytes", n), newList().add("ima-sig", content("f"), path("/f"), signatureV2(n))})
 	}
 	for _, hash := range []byte{22, 23, 24, 25} {
 		sig := signatureV2(20)
 		sig[2] = hash
-		all = append(all, account{fmt.Sprintf("signature hash %d", hash), newList().add("ima-sig", content("f"), path("/f"), sig)})
+		all = append(all, counted{fmt.Sprintf("signature hash %d", hash), newList().add("ima-sig", content("f"), path("/f"), sig)})
 	}
 	whole := newList().add("ima-sig", content("f"), path("/f"), nil)
 	for n := range whole.raw {
-		all = append(all, account{fmt.Sprintf("cut at %d", n), &list{raw: whole.raw[:n], pcr: whole.pcr}})
+		all = append(all, counted{fmt.Sprintf("cut at %d", n), &list{raw: whole.raw[:n], pcr: whole.pcr}})
 	}
 	return all
 }

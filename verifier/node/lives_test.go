@@ -3,18 +3,15 @@ package node
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/quorate/quorate/simulator/account"
 	"github.com/quorate/quorate/verifier/verdict"
 )
-
-var update = flag.Bool("update", false, "write testdata/lives.txt again; read the difference before keeping it")
 
 // TestLives holds every field that each event leaves in each state, and every
 // refusal with its words, against an account that was read by a person.
@@ -41,25 +38,7 @@ func TestLives(t *testing.T) {
 	for _, e := range []Event{pass(5, 1), refusal(5, 1), SuspendedByOperator{"org-a/ana", "again"}, Resumed{"org-a/ana", "done"}} {
 		tell(&out, suspended, e, now)
 	}
-	const path = "testdata/lives.txt"
-	if *update {
-		if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(out.String(), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Errorf("line %d\n got %s\nwant %s", i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%d lines, want %d", len(got), len(wanted))
-	}
+	account.Hold(t, "testdata/lives.txt", out.Bytes())
 }
 
 // tell writes what an event makes of a record: the fields that it changed.

@@ -2,18 +2,15 @@ package policy
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/quorate/quorate/simulator/account"
 	"go.yaml.in/yaml/v3"
 )
-
-var update = flag.Bool("update", false, "write testdata/account.txt again; read the difference before keeping it")
 
 // damage is one change of a node.
 type damage struct {
@@ -242,7 +239,7 @@ func TestAccount(t *testing.T) {
 	for _, name := range slices.Sorted(keysOf(refusals)) {
 		tell(&out, "minimal, "+name, edit(t, minimal, refusals[name].old, refusals[name].replacement), "", parsePolicy)
 	}
-	golden(t, "testdata/account.txt", out.Bytes())
+	account.Hold(t, "testdata/account.txt", out.Bytes())
 }
 
 func keysOf[V any](m map[string]V) func(func(string) bool) {
@@ -252,28 +249,5 @@ func keysOf[V any](m map[string]V) func(func(string) bool) {
 				return
 			}
 		}
-	}
-}
-
-// golden holds text against a file that was read by a person.
-func golden(t *testing.T, path string, text []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil || len(want) == 0 {
-		t.Fatalf("%d bytes, %v", len(want), err)
-	}
-	got, wanted := strings.Split(string(text), "\n"), strings.Split(string(want), "\n")
-	for i := range min(len(got), len(wanted)) {
-		if got[i] != wanted[i] {
-			t.Fatalf("%s, line %d\n got %s\nwant %s", path, i+1, got[i], wanted[i])
-		}
-	}
-	if len(got) != len(wanted) {
-		t.Errorf("%s: %d lines, want %d", path, len(got), len(wanted))
 	}
 }
