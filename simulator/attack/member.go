@@ -35,6 +35,7 @@ func (r *run) member(ctx context.Context) {
 		r.all(ctx, r.encodings(r.verifier.Attest, own, pb.AttestationService_Attest_FullMethodName))
 	}
 	r.all(ctx, append(r.misuses(), r.begin("tokens", "a token that was used", "A012", string(verdict.SessionToken), func(*pb.EnrollStart) {}, l.Host)))
+	r.all(ctx, r.grants())
 	r.all(ctx, l.attempts("quotes", l.quotes()))
 	r.all(ctx, l.attempts("contexts", l.contexts()))
 	r.all(ctx, l.attempts("parts", l.parts()))
@@ -136,9 +137,8 @@ func (l *liar) attempt(group string, t telling, prepare func() error) attempt {
 func (r *run) misuses() []attempt {
 	l := r.host
 	denied := codes.PermissionDenied.String()
-	forbidden := slices.DeleteFunc(Methods(), func(m string) bool {
-		return m == pb.AttestationService_Attest_FullMethodName || m == pb.AdmissionService_GetRoster_FullMethodName
-	})
+	own := []string{pb.AttestationService_Attest_FullMethodName, pb.AttestationService_Grant_FullMethodName, pb.AdmissionService_GetRoster_FullMethodName}
+	forbidden := slices.DeleteFunc(Methods(), func(m string) bool { return slices.Contains(own, m) })
 	list := []attempt{{
 		group: "roles", name: fmt.Sprintf("each of %d methods of operators and gates with a host's key", len(forbidden)), attacks: []string{"A138"}, want: []string{denied},
 		try: func(ctx context.Context) (answer, error) {
