@@ -12,6 +12,8 @@ import (
 	"os"
 	"path"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -99,22 +101,28 @@ func (d *Dir) takeLock() error {
 	if err != nil {
 		return fmt.Errorf("agent: lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	whole := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &whole); err != nil {
 		f.Close()
-		return ErrBusy
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return ErrBusy
+		}
+		return fmt.Errorf("agent: lock: %w", err)
 	}
 	d.lock = f
 	return nil
 }
 
-// Running reports whether an agent holds the lock.
+// Running reports whether an agent holds the lock. It asks and takes nothing: to
+// look at a service never keeps it from starting.
 func (d *Dir) Running() bool {
 	f, err := d.root.Open(lockFile)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
+	holder := unix.Flock_t{Type: unix.F_WRLCK}
+	return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &holder) == nil && holder.Type != unix.F_UNLCK
 }
 
 // Close releases the lock.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/quorate/quorate/agent/statedir"
@@ -130,4 +131,49 @@ func TestListAndRemove(t *testing.T) {
 	if names, err := d.List("sub"); !slices.Equal(names, []string{"b"}) || err != nil {
 		t.Error(names, err)
 	}
+}
+
+// To look whether a service runs never keeps one from starting.
+func TestLookingIsNoLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	first, err := statedir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	look, err := statedir.Look(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.Close()
+	if !look.Running() {
+		t.Error("a service that runs is not seen")
+	}
+	first.Close()
+	if look.Running() {
+		t.Error("a service that ended is seen")
+	}
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	for range 4 {
+		looking.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					look.Running()
+				}
+			}
+		})
+	}
+	for range 500 {
+		d, err := statedir.Open(path)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		d.Close()
+	}
+	close(done)
+	looking.Wait()
 }

@@ -127,6 +127,9 @@ func (s *story) join(ctx context.Context) error {
 func (s *story) attack(ctx context.Context) error {
 	m := s.Machines[1]
 	s.chapter("An attack", "Somebody breaks into "+m.ID+" and starts "+miner+".\nThe kernel measures it before it runs.")
+	if err := s.keepBundle(ctx, m); err != nil {
+		return err
+	}
 	height, err := s.Chain.Nodes[0].Height(ctx)
 	if err != nil {
 		return err
@@ -177,11 +180,26 @@ func (s *story) signerRefuses(ctx context.Context, m *Machine, began time.Time) 
 	})
 }
 
+// keepBundle copies the machine's bundle when it has an admission of every verifier.
+// While only some have renewed theirs, it has fewer.
+func (s *story) keepBundle(ctx context.Context, m *Machine) error {
+	return until(ctx, m.ID+" has an admission of every verifier", func() bool {
+		raw, err := os.ReadFile(m.Bundle())
+		if err != nil {
+			return false
+		}
+		b, err := admission.ParseBundle(raw)
+		return err == nil && len(b.Items) == len(members) && os.WriteFile(keptBundle(m), raw, 0o600) == nil
+	})
+}
+
+func keptBundle(m *Machine) string { return m.Bundle() + ".kept" }
+
 // mayNotReturn brings admissions of before the attack again, which are as well
 // signed as ever, in a bundle that the ledger has not seen: one admission less.
 func (s *story) mayNotReturn(ctx context.Context, m *Machine) error {
 	for i := range members {
-		path, err := without(i, m.Bundle())
+		path, err := without(i, keptBundle(m))
 		if err != nil {
 			return err
 		}
