@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"github.com/quorate/quorate/admission/cometbft"
 	"github.com/quorate/quorate/admission/power"
 	"github.com/quorate/quorate/simulator/issuer"
+	"github.com/quorate/quorate/simulator/site"
 )
 
 const (
@@ -118,12 +118,11 @@ func (n *network) newHost(i int) *host {
 // freeAddress is an address on which nobody listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := site.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // bundle is a bundle of the host, by the verifiers of the members.

@@ -3,7 +3,6 @@ package signer
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/cometbft/cometbft/privval"
 	"github.com/cometbft/cometbft/proxy"
 	"github.com/cometbft/cometbft/types"
+	loopback "github.com/quorate/quorate/simulator/site"
 )
 
 // chain is four validators in this process, the first of which signs with the
@@ -78,12 +78,11 @@ func (c *chain) start(signerAddress string) {
 // freeAddress is an address on which nobody listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // height is that of a node that is not the signer's.

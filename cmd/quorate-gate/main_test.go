@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"github.com/rogpeppe/go-internal/testscript"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 
 	dbm "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/abci/example/kvstore"
@@ -34,6 +35,7 @@ import (
 	"github.com/quorate/quorate/admission/power"
 	"github.com/quorate/quorate/cmd/internal/program"
 	"github.com/quorate/quorate/simulator/issuer"
+	"github.com/quorate/quorate/simulator/site"
 )
 
 // TestMain lets tests start the program itself, and a node, as processes.
@@ -230,12 +232,11 @@ func (w *world) height() int64 {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := site.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 func (w *world) until(what string, ok func() bool) {
